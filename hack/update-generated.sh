@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Write every generated file anew.
+#
+#   hack/update-generated.sh [TREE]
+#
+# Generated files are checked in. With TREE they are written below that folder instead of into the
+# repository: that is how verify-generated.sh compares without touching anything.
+set -euo pipefail
+tree=$(realpath -m "${1:-$(dirname "$0")/..}")
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0
+
+api=pkg/api/v1alpha1
+crd=manifests/base/crd
+mkdir -p "$tree/$api" "$tree/$crd"
+
+# A type that is gone must take its CRD with it.
+rm -f "$tree/$api/zz_generated.deepcopy.go" "$tree/$crd"/*.yaml
+
+# DeepCopy methods, and the CRDs with their schemas from the field comments and markers.
+hack/tool.sh controller-gen paths="./$api" \
+  object output:object:dir="$tree/$api" \
+  crd output:crd:dir="$tree/$crd"
