@@ -1,0 +1,171 @@
+package loadaware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+)
+
+// newRESTClient returns a client for the kinds of v1alpha1, on the scheduler's own connection settings.
+func newRESTClient(config *rest.Config) (*rest.RESTClient, error) {
+	gv := v1alpha1.NodeUtilizationResource().GroupVersion()
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypes(gv, &v1alpha1.NodeUtilization{}, &v1alpha1.NodeUtilizationList{})
+	metav1.AddToGroupVersion(scheme, gv)
+
+	c := rest.CopyConfig(config)
+	c.GroupVersion = &gv
+	c.APIPath = "/apis"
+	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	// The scheduler's own setting is protobuf, which custom resources do not have.
+	c.ContentType = runtime.ContentTypeJSON
+	c.AcceptContentTypes = runtime.ContentTypeJSON
+	return rest.RESTClientFor(c)
+}
+
+// watch keeps the store up to date until ctx ends. That NodeUtilization is not served yet is no
+// failure: the store stays empty, and is filled once the kind appears.
+func watch(ctx context.Context, client rest.Interface, s *store) {
+	lw := cache.NewListWatchFromClient(client, v1alpha1.NodeUtilizationResource().Resource, metav1.NamespaceAll, fields.Everything())
+	reflector := cache.NewReflectorWithOptions(lw, &v1alpha1.NodeUtilization{}, s, cache.ReflectorOptions{Name: Name})
+	// The reflector's own loop would log an error at each try for as long as the CRD is missing.
+	backoff := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 4, Cap: 8 * time.Second, Jitter: 0.2}
+	logged := ""
+	_ = backoff.DelayWithReset(clock.RealClock{}, 2*time.Minute).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		logged = logOnce(klog.FromContext(ctx), reflector.ListAndWatchWithContext(ctx), logged)
+		return false, nil
+	})
+}
+
+// logOnce logs why a watch ended, unless that is what was logged last. It returns what was logged last.
+func logOnce(logger klog.Logger, err error, logged string) string {
+	var tooShort *cache.VeryShortWatchError
+	switch {
+	case err == nil, errors.Is(err, io.EOF), apierrors.IsResourceExpired(err), apierrors.IsGone(err), errors.As(err, &tooShort):
+		logger.V(4).Info("Watch of NodeUtilization ended", "err", err)
+		return ""
+	case err.Error() == logged:
+		return logged
+	case apierrors.IsNotFound(err):
+		logger.Info("NodeUtilization is not served by this API server: nodes are scored by requests until its CRD is installed", "crd", v1alpha1.NodeUtilizationResource().GroupResource())
+	default:
+		logger.Error(err, "Cannot watch NodeUtilization: nodes are scored by requests as their measurements grow stale")
+	}
+	return err.Error()
+}
+
+// store turns what the API server sends into Snapshots. It is the reflector's only store: the objects
+// themselves are not kept. One goroutine writes, any number read current.
+type store struct {
+	current atomic.Pointer[Snapshot]
+	now     func() time.Time
+	logger  klog.Logger
+
+	mu       sync.Mutex       // held by writers
+	rejected sets.Set[string] // nodes whose last NodeUtilization made no sense, so that it is logged once
+	synced   bool
+}
+
+var _ cache.ReflectorStore = &store{}
+
+func newStore(logger klog.Logger, now func() time.Time) *store {
+	s := &store{now: now, logger: logger, rejected: sets.New[string]()}
+	s.current.Store(newSnapshot())
+	return s
+}
+
+// Add takes in a NodeUtilization, new or changed.
+func (s *store) Add(obj any) error {
+	u, err := asNodeUtilization(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	current := s.current.Load()
+	s.current.Store(current.with(u.Name, s.accept(u, current)))
+	return nil
+}
+
+// Update is Add: views are compared by their own times.
+func (s *store) Update(obj any) error { return s.Add(obj) }
+
+// Delete forgets a node.
+func (s *store) Delete(obj any) error {
+	u, err := asNodeUtilization(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejected.Delete(u.Name)
+	s.current.Store(s.current.Load().with(u.Name, nil))
+	return nil
+}
+
+// Replace takes in the list of all NodeUtilizations and forgets every other node. What is known of
+// the clocks of the nodes in it lives on.
+func (s *store) Replace(list []any, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	current := s.current.Load()
+	next := newSnapshot()
+	for _, obj := range list {
+		u, err := asNodeUtilization(obj)
+		if err != nil {
+			return err
+		}
+		if v := s.accept(u, current); v != nil {
+			next.set(u.Name, v)
+		}
+	}
+	s.current.Store(next)
+	if !s.synced {
+		s.synced = true
+		s.logger.Info("Reading NodeUtilization", "nodes", len(list))
+	}
+	return nil
+}
+
+// Resync has nothing to do: nothing is derived from the views that could be lost.
+func (s *store) Resync() error { return nil }
+
+// accept returns the View of u, or nil if u makes no sense: the node then counts as not measured.
+func (s *store) accept(u *v1alpha1.NodeUtilization, current *Snapshot) *View {
+	v, err := newView(u, s.now(), current.View(u.Name))
+	if err != nil {
+		if !s.rejected.Has(u.Name) {
+			s.rejected.Insert(u.Name)
+			s.logger.Error(err, "Ignoring a NodeUtilization that makes no sense: the node is scored by requests", "node", u.Name)
+		}
+		return nil
+	}
+	s.rejected.Delete(u.Name)
+	return v
+}
+
+func asNodeUtilization(obj any) (*v1alpha1.NodeUtilization, error) {
+	u, ok := obj.(*v1alpha1.NodeUtilization)
+	if !ok {
+		return nil, fmt.Errorf("taking in a watched object: want a NodeUtilization, got %T", obj)
+	}
+	return u, nil
+}
