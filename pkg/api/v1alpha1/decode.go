@@ -1,0 +1,58 @@
+package v1alpha1
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+)
+
+// DecodeStrict decodes YAML or JSON over into, which holds the defaults. Unknown and repeated fields,
+// and values of the wrong type, are errors that name the field.
+func DecodeStrict(data []byte, into any) error {
+	if err := yaml.UnmarshalStrict(data, into); err != nil {
+		return fmt.Errorf("decoding %T: %w", into, err)
+	}
+	return nil
+}
+
+// ParseAgentConfiguration decodes an AgentConfiguration file over the defaults and validates it. The
+// error names every bad field with its value and what is allowed. Names and arguments of strategies
+// are checked by whoever knows the strategies.
+func ParseAgentConfiguration(data []byte) (*AgentConfiguration, error) {
+	c := DefaultAgentConfiguration()
+	defaultStrategies := c.Strategies
+	c.Strategies = nil // a file's list replaces the default list, it is not merged into it
+	c.TypeMeta = metav1.TypeMeta{}
+	if err := DecodeStrict(data, c); err != nil {
+		return nil, err
+	}
+	if c.Strategies == nil {
+		c.Strategies = defaultStrategies
+	}
+	for i := range c.Strategies {
+		if c.Strategies[i].Mode == "" {
+			c.Strategies[i].Mode = ModeObserve
+		}
+	}
+	if errs := ValidateAgentConfiguration(c); len(errs) > 0 {
+		return nil, errs.ToAggregate()
+	}
+	return c, nil
+}
+
+// ParseLoadAwareArgs decodes the plugin's arguments over the defaults and validates them. Empty data
+// means the defaults. The error names every bad field, as below root, with its value and what is allowed.
+func ParseLoadAwareArgs(data []byte, root *field.Path) (*LoadAwareArgs, error) {
+	a := DefaultLoadAwareArgs()
+	if len(data) > 0 {
+		if err := DecodeStrict(data, a); err != nil {
+			return nil, fmt.Errorf("%s: %w", root, err)
+		}
+	}
+	if errs := ValidateLoadAwareArgs(a, root); len(errs) > 0 {
+		return nil, errs.ToAggregate()
+	}
+	return a, nil
+}

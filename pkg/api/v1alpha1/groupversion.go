@@ -1,0 +1,53 @@
+package v1alpha1
+
+import "k8s.io/apimachinery/pkg/runtime/schema"
+
+const (
+	// GroupName is the API group of every Plimsoll kind.
+	GroupName = "plimsoll.dev"
+	// Version is the version of the kinds in this package.
+	Version = "v1alpha1"
+	// APIVersion is what the apiVersion field of each kind holds.
+	APIVersion = GroupName + "/" + Version
+
+	// ClassLabel on a pod, or on its namespace, says the pod's Class.
+	ClassLabel = "plimsoll.dev/class"
+
+	// FieldManager owns the fields of NodeUtilization.
+	FieldManager = "plimsoll-agent"
+)
+
+// NodeUtilizationResource is the resource that the agent writes and the scheduler watches.
+func NodeUtilizationResource() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: GroupName, Version: Version, Resource: "nodeutilizations"}
+}
+
+// Class says whose work a pod is.
+// +kubebuilder:validation:Enum=System;LatencySensitive;Batch
+type Class string
+
+const (
+	// ClassSystem is pods of system-node-critical priority, and what runs outside pods.
+	ClassSystem Class = "System"
+	// ClassLatencySensitive is every pod that is neither System nor Batch.
+	ClassLatencySensitive Class = "LatencySensitive"
+	// ClassBatch is pods labelled plimsoll.dev/class: batch.
+	ClassBatch Class = "Batch"
+)
+
+// BatchLabelValue is the value of ClassLabel that makes a pod Batch.
+const BatchLabelValue = "batch"
+
+// ClassOf returns the class of a pod with these labels and this priority class.
+//
+// The namespace's label is copied to the pod by the admission policy, so the pod's own label decides.
+func ClassOf(labels map[string]string, priorityClassName string) Class {
+	switch {
+	case labels[ClassLabel] == BatchLabelValue:
+		return ClassBatch
+	case priorityClassName == "system-node-critical":
+		return ClassSystem
+	default:
+		return ClassLatencySensitive
+	}
+}

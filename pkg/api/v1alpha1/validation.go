@@ -1,0 +1,73 @@
+package v1alpha1
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// ValidateAgentConfiguration returns every fault of c with its path, value and allowed range.
+func ValidateAgentConfiguration(c *AgentConfiguration) field.ErrorList {
+	errs := validateTypeMeta(c.TypeMeta, KindAgentConfiguration, nil)
+	errs = append(errs, between(field.NewPath("tickMilliseconds"), c.TickMilliseconds, 100, 60_000)...)
+	errs = append(errs, between(field.NewPath("windowMilliseconds"), c.WindowMilliseconds, c.TickMilliseconds, 3_600_000)...)
+	errs = append(errs, between(field.NewPath("blindAfterFailures"), int64(c.BlindAfterFailures), 1, 1000)...)
+
+	publish := field.NewPath("publish")
+	errs = append(errs, between(publish.Child("minIntervalMilliseconds"), c.Publish.MinIntervalMilliseconds, 100, 600_000)...)
+	errs = append(errs, between(publish.Child("heartbeatMilliseconds"), c.Publish.HeartbeatMilliseconds, c.Publish.MinIntervalMilliseconds, 3_600_000)...)
+	errs = append(errs, between(publish.Child("changePermille"), c.Publish.ChangePermille, 0, 1000)...)
+
+	errs = append(errs, validateMode(field.NewPath("runtimeHook", "mode"), c.RuntimeHook.Mode)...)
+
+	seen := map[string]bool{}
+	for i, s := range c.Strategies {
+		path := field.NewPath("strategies").Index(i)
+		switch {
+		case s.Name == "":
+			errs = append(errs, field.Required(path.Child("name"), "the name of a strategy"))
+		case seen[s.Name]:
+			errs = append(errs, field.Duplicate(path.Child("name"), s.Name))
+		}
+		seen[s.Name] = true
+		errs = append(errs, validateMode(path.Child("mode"), s.Mode)...)
+	}
+	return errs
+}
+
+// ValidateLoadAwareArgs returns every fault of a with its path below root, value and allowed range.
+func ValidateLoadAwareArgs(a *LoadAwareArgs, root *field.Path) field.ErrorList {
+	errs := validateTypeMeta(a.TypeMeta, KindLoadAwareArgs, root)
+	errs = append(errs, between(root.Child("safeCPUPercent"), a.SafeCPUPercent, 1, 100)...)
+	errs = append(errs, between(root.Child("staleAfterSeconds"), a.StaleAfterSeconds, 2, 3600)...)
+	errs = append(errs, between(root.Child("maturityMilliseconds"), a.MaturityMilliseconds, 0, 3_600_000)...)
+	return errs
+}
+
+func validateTypeMeta(t metav1.TypeMeta, wantKind string, root *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if t.APIVersion != APIVersion {
+		errs = append(errs, field.NotSupported(root.Child("apiVersion"), t.APIVersion, []string{APIVersion}))
+	}
+	if t.Kind != wantKind {
+		errs = append(errs, field.NotSupported(root.Child("kind"), t.Kind, []string{wantKind}))
+	}
+	return errs
+}
+
+func validateMode(path *field.Path, m Mode) field.ErrorList {
+	switch m {
+	case ModeOff, ModeObserve, ModeEnforce:
+		return nil
+	default:
+		return field.ErrorList{field.NotSupported(path, m, []Mode{ModeOff, ModeObserve, ModeEnforce})}
+	}
+}
+
+func between(path *field.Path, value, low, high int64) field.ErrorList {
+	if value >= low && value <= high {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, value, fmt.Sprintf("must be from %d to %d", low, high))}
+}
