@@ -1,0 +1,11 @@
+// Package actuate carries a Plan out: it is the only package that writes to the kernel. Before the
+// first write of a knob it journals the original value, so that Release can put everything back; after
+// each write it reads back what the kernel made of it.
+//
+// It decides nothing (package qos does) and knows nothing of Kubernetes.
+//
+// Units: values are text in the knob's neutral unit (package cgroup's knob table).
+//
+// The trap: kernel files are written with open(2) and one write(2) without O_CREAT. os.WriteFile would
+// create (cgroup v1 answers EACCES, not ENOENT) and may park for ever on a file that answers EAGAIN.
+package actuate
