@@ -1,0 +1,124 @@
+// Command plimsoll-agent runs on each node: it keeps batch work from harming latency-sensitive
+// services and publishes what the node really uses. Flags say where things are; the configuration file
+// says what to do. "plimsoll-agent release" puts the node's kernel settings back, for uninstalling.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/plimsoll/plimsoll/pkg/agent"
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "plimsoll-agent:", err)
+		os.Exit(1)
+	}
+}
+
+// flags are where things are.
+type flags struct {
+	agent.Options
+	configFile, kubeconfig string
+	verbose                bool
+}
+
+func command() *cobra.Command {
+	var f flags
+	root := &cobra.Command{
+		Use: "plimsoll-agent", Short: "Protect this node's latency-sensitive services from batch work",
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
+	}
+	all := root.PersistentFlags()
+	all.StringVar(&f.ProcRoot, "proc", "/proc", "where procfs is mounted")
+	all.StringVar(&f.CgroupRoot, "cgroup-fs", "/sys/fs/cgroup", "where the host's cgroup hierarchies are mounted")
+	all.StringVar(&f.KubeletCgroupRoot, "kubelet-cgroup-root", "/", "the kubelet's setting cgroupRoot")
+	all.StringVar(&f.StateDir, "state-dir", "/var/lib/plimsoll", "where original kernel settings are kept")
+
+	run := root.Flags()
+	run.StringVar(&f.configFile, "config", "", "AgentConfiguration file; without it the defaults, which observe")
+	run.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; without it the pod's service account")
+	run.StringVar(&f.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this node; NODE_NAME by default")
+	run.StringVar(&f.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "the container runtime's NRI socket")
+	run.StringVar(&f.ListenAddress, "listen", ":8470", "address of /metrics, /healthz and /readyz")
+	run.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
+
+	root.AddCommand(&cobra.Command{
+		Use: "release", Short: "Put this node's kernel settings back as they were before Plimsoll (for uninstalling)",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return release(cmd, f) },
+	})
+	return root
+}
+
+func run(ctx context.Context, f flags) error {
+	level := slog.LevelInfo
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	f.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+
+	var err error
+	if f.Config, err = loadConfiguration(f.configFile); err != nil {
+		return err
+	}
+	if f.kubeconfig == "" {
+		f.Kube, err = rest.InClusterConfig()
+	} else {
+		f.Kube, err = clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+	}
+	if err != nil {
+		return fmt.Errorf("finding the API server: %w", err)
+	}
+	f.Kube.UserAgent = "plimsoll-agent"
+	return agent.Run(ctx, f.Options)
+}
+
+// loadConfiguration reads and checks the configuration file; every fault is named at once.
+func loadConfiguration(file string) (*v1alpha1.AgentConfiguration, error) {
+	if file == "" {
+		return v1alpha1.DefaultAgentConfiguration(), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c, err := v1alpha1.ParseAgentConfiguration(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := agent.CheckConfiguration(c); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return c, nil
+}
+
+func release(cmd *cobra.Command, f flags) error {
+	results, err := agent.Release(f.Options)
+	for _, r := range results {
+		outcome := "restored"
+		if r.Err != nil {
+			outcome = "failed"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%-9s %s of %s to %q\n", outcome, r.Change.Knob, r.Change.Group, r.Change.Value)
+	}
+	if err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), "released: nothing on this node is as Plimsoll set it")
+	return nil
+}

@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/plimsoll/plimsoll/pkg/actuate"
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/runtimehook"
+)
+
+// kubepodsRetry is the time between two looks for the kubelet's groups.
+const kubepodsRetry = 2 * time.Second
+
+// Run runs the agent until ctx ends. It releases nothing when it stops.
+func Run(ctx context.Context, o Options) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	strategies, err := buildStrategies(o.Config)
+	if err != nil {
+		return err
+	}
+	journal, err := actuate.OpenJournal(o.StateDir)
+	if err != nil {
+		return err
+	}
+	m := newMetrics()
+	pub, err := newPublisher(o.Kube, o.NodeName, m, o.Log)
+	if err != nil {
+		return err
+	}
+	watch, err := newPodWatch(o.Kube, o.NodeName)
+	if err != nil {
+		return err
+	}
+	tick := time.Duration(o.Config.TickMilliseconds) * time.Millisecond
+	alive := &health{patience: max(5*tick, 5*time.Second)}
+	alive.lastTick.Store(time.Now().UnixNano())
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		ready := func() error { return readiness(alive, pub) }
+		if err := serve(ctx, o.ListenAddress, m, func() error { return alive.live(time.Now()) }, ready); err != nil {
+			cancel(err)
+		}
+	})
+	host, err := waitForKubepods(ctx, o, alive)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	actuator := actuate.New(host, journal)
+	if o.enforcesBatch() {
+		if err := actuator.EnsureBatchBranch(); err != nil {
+			return err
+		}
+	}
+	hook := runtimehook.New(runtimehook.Options{
+		SocketPath: o.NRISocket, Enforce: o.Config.RuntimeHook.Mode == v1alpha1.ModeEnforce,
+		CgroupsPath: host.BatchContainerPath, OnPlace: m.placed, Log: o.Log,
+	})
+	l, err := newLoop(o, host, strategies, actuator, hook, watch, pub, m, alive)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	// The first tick sets what protects the online side before the first batch container can be placed.
+	l.tick(time.Now())
+	group.Go(func() { watch.run(ctx) })
+	group.Go(func() { pub.run(ctx) })
+	if o.Config.RuntimeHook.Mode != v1alpha1.ModeOff {
+		group.Go(func() { hook.Run(ctx) })
+	}
+	l.run(ctx, tick)
+	return cause(ctx, nil)
+}
+
+// enforcesBatch reports whether anything that enforces needs the batch branch.
+func (o Options) enforcesBatch() bool {
+	if o.Config.RuntimeHook.Mode == v1alpha1.ModeEnforce {
+		return true
+	}
+	for _, s := range o.Config.Strategies {
+		if s.Mode == v1alpha1.ModeEnforce {
+			return true
+		}
+	}
+	return false
+}
+
+// waitForKubepods waits for the kubelet to make its groups.
+func waitForKubepods(ctx context.Context, o Options, alive *health) (cgroup.Host, error) {
+	told := false
+	for {
+		host, err := cgroup.Detect(o.ProcRoot, o.CgroupRoot, o.KubeletCgroupRoot)
+		if err == nil {
+			o.Log.Info("found the kubelet's groups", "kubepods", host.Kubepods, "cgroup", host.Mode, "driver", host.Driver)
+			return host, nil
+		}
+		if !errors.Is(err, cgroup.ErrNoKubepods) {
+			return cgroup.Host{}, err
+		}
+		if !told {
+			told = true
+			o.Log.Warn("waiting for the kubelet's groups", "error", err)
+		}
+		alive.lastTick.Store(time.Now().UnixNano())
+		select {
+		case <-ctx.Done():
+			return cgroup.Host{}, ctx.Err()
+		case <-time.After(kubepodsRetry):
+		}
+	}
+}
+
+func readiness(alive *health, pub *publisher) error {
+	if !alive.sensed.Load() {
+		return errors.New("the node has not been read yet")
+	}
+	if status, _ := pub.last(); status == nil {
+		return errors.New("NodeUtilization has not been written yet")
+	}
+	return alive.live(time.Now())
+}
+
+// cause is why ctx ended, when that is an error of the agent's own and not a request to stop.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil && !errors.Is(c, context.Canceled) {
+		return c
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Release puts every kernel setting that the agent changed back, from the journal. It is for
+// uninstalling: afterwards nothing holds batch work below online work.
+func Release(o Options) ([]actuate.Result, error) {
+	journal, err := actuate.OpenJournal(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	host, err := cgroup.Detect(o.ProcRoot, o.CgroupRoot, o.KubeletCgroupRoot)
+	if err != nil {
+		return nil, fmt.Errorf("releasing: %w", err)
+	}
+	return actuate.New(host, journal).Release()
+}
+
+// modeOf is the mode of a strategy; one that is not named is Off.
+func modeOf(c *v1alpha1.AgentConfiguration, name string) v1alpha1.Mode {
+	for _, s := range c.Strategies {
+		if s.Name == name {
+			return s.Mode
+		}
+	}
+	return v1alpha1.ModeOff
+}
+
+// knobsOf is every knob that some strategy claims.
+func knobsOf(strategies []running) []qos.Knob {
+	var knobs []qos.Knob
+	for _, s := range strategies {
+		knobs = append(knobs, s.Knobs...)
+	}
+	return knobs
+}

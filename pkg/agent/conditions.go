@@ -1,0 +1,59 @@
+package agent
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/qos"
+)
+
+// batchProtected tells whether the kernel holds batch below online work, from what was read back.
+func batchProtected(r reading, mode v1alpha1.Mode) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionBatchProtected, Status: metav1.ConditionFalse}
+	setting := r.Settings[r.Branch.Path][qos.CPUIdle]
+	switch {
+	case r.Branch.Path != "" && setting.OK && setting.Value == "1":
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "CPUIdle", "cpu.idle is 1 on "+r.Branch.Path
+	case setting.Unsupported:
+		c.Reason, c.Message = "KernelLacksCPUIdle", "the kernel has no cpu.idle (it came with Linux 5.15)"
+	case mode != v1alpha1.ModeEnforce:
+		c.Reason, c.Message = "NotEnforced", "strategy batchidle is in mode "+string(mode)
+	case r.Branch.Path == "":
+		c.Reason, c.Message = "NoBatchBranch", "there is no batch branch on this node"
+	default:
+		c.Reason, c.Message = "NotInForce", "cpu.idle of "+r.Branch.Path+" reads "+setting.Value
+	}
+	return c
+}
+
+// runtimeHookReady tells whether batch containers are placed when they are created.
+func runtimeHookReady(connected bool, mode v1alpha1.Mode) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionRuntimeHookReady, Status: metav1.ConditionFalse}
+	switch {
+	case mode == v1alpha1.ModeOff:
+		c.Reason, c.Message = "Off", "the runtime hook is Off"
+	case !connected:
+		c.Reason, c.Message = "NotConnected", "not connected to the container runtime's NRI socket: batch containers stay where the kubelet puts them"
+	case mode != v1alpha1.ModeEnforce:
+		c.Reason, c.Message = "NotEnforced", "the runtime hook is in mode "+string(mode)
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Connected", "batch containers are put into the batch branch when they are created"
+	}
+	return c
+}
+
+// setCondition updates one condition; its transition time moves only when its status does.
+func setCondition(conditions []metav1.Condition, next metav1.Condition, now metav1.Time) []metav1.Condition {
+	next.LastTransitionTime = now
+	out := make([]metav1.Condition, 0, len(conditions)+1)
+	for _, c := range conditions {
+		if c.Type != next.Type {
+			out = append(out, c)
+			continue
+		}
+		if c.Status == next.Status {
+			next.LastTransitionTime = c.LastTransitionTime
+		}
+	}
+	return append(out, next)
+}

@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/plimsoll/plimsoll/pkg/actuate"
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
+	"github.com/plimsoll/plimsoll/pkg/runtimehook"
+	"github.com/plimsoll/plimsoll/pkg/usage"
+)
+
+// loop is sense, decide, act, publish.
+type loop struct {
+	config   *v1alpha1.AgentConfiguration
+	sensor   *sensor
+	meter    *usage.Meter
+	actor    *actor
+	actuator *actuate.Actuator
+	enforces bool
+	hook     *runtimehook.Hook
+	pub      *publisher
+	metrics  *metrics
+	health   *health
+	log      *slog.Logger
+
+	// status is what is published, built anew from the fixed part each tick.
+	fixed      v1alpha1.NodeUtilizationStatus
+	conditions []metav1.Condition
+	offeredAt  time.Time
+	last       reading
+	failures   int
+}
+
+func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, hook *runtimehook.Hook,
+	watch *podWatch, pub *publisher, m *metrics, alive *health,
+) (*loop, error) {
+	kernel, err := host.KernelVersion()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		config: o.Config,
+		sensor: &sensor{host: host, reader: cgroup.NewReader(host), knobs: knobsOf(strategies), pods: lookup{watch, hook}},
+		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
+		actor:  newActor(strategies, actuator, m, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
+		hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
+		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
+	}
+	for _, s := range o.Config.Strategies {
+		l.fixed.Strategies = append(l.fixed.Strategies, v1alpha1.StrategyStatus{Name: s.Name, Mode: s.Mode})
+	}
+	return l, nil
+}
+
+func (l *loop) close() { l.sensor.reader.Close() }
+
+// run ticks until ctx ends. A tick that takes longer than the interval delays the next; none is made up for.
+func (l *loop) run(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			l.tick(now)
+		}
+	}
+}
+
+// tick goes round once. When sensing fails no strategy runs and the last settings hold; after
+// blindAfterFailures failures in a row the strategies are asked for the plan that protects the online
+// side without measurements.
+func (l *loop) tick(now time.Time) {
+	defer func() {
+		l.health.lastTick.Store(time.Now().UnixNano())
+		l.metrics.tickSeconds.Observe(time.Since(now).Seconds())
+	}()
+	l.metrics.hookConnected.Set(boolValue(l.hook.Connected()))
+	r, err := l.sensor.sense(now)
+	if err != nil {
+		l.failures++
+		l.log.Error("reading the node: the last settings hold", "error", err, "failuresInARow", l.failures)
+		if l.failures >= l.config.BlindAfterFailures {
+			l.metrics.ticks.WithLabelValues("blind").Inc()
+			l.actBlind(now)
+			return
+		}
+		l.metrics.ticks.WithLabelValues("error").Inc()
+		return
+	}
+	l.failures, l.last = 0, r
+	l.metrics.ticks.WithLabelValues("ok").Inc()
+	l.metrics.skippedGroups.Add(float64(r.Skipped))
+	l.health.sensed.Store(true)
+
+	u := l.meter.Add(r.Sample)
+	if l.enforces && r.Branch.Path == "" {
+		if err := l.actuator.EnsureBatchBranch(); err != nil { // somebody removed it; the next tick sets its knobs
+			l.log.Error("restoring the batch branch", "error", err)
+		}
+	}
+	l.actor.act(r.state(now, u, false))
+	l.publish(now, r, u)
+}
+
+// actBlind asks for the protecting plan for the groups that were there last. Only their settings are
+// read again, so that what holds already is not written again.
+func (l *loop) actBlind(now time.Time) {
+	if branch := l.last.Branch.Path; branch != "" {
+		if err := l.sensor.readSettings(&l.last, branch); err != nil {
+			l.log.Error("reading settings while blind: they are written again", "error", err)
+		}
+	}
+	l.actor.act(l.last.state(now, usage.Usage{}, true))
+}
+
+// publish offers a status when it tells readers something new or the heartbeat is due.
+func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
+	status := l.fixed
+	if !measure(&status, r, u) {
+		return
+	}
+	at := metav1.NewTime(now)
+	for _, c := range []metav1.Condition{
+		batchProtected(r, modeOf(l.config, batchidle.Name)),
+		runtimeHookReady(l.hook.Connected(), l.config.RuntimeHook.Mode),
+	} {
+		l.conditions = setCondition(l.conditions, c, at)
+	}
+	status.Conditions, status.Changes = l.conditions, l.actor.changes
+	l.metrics.show(&status)
+
+	last, lastAt := l.pub.last()
+	publish := l.config.Publish
+	millis := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	if !l.offeredAt.IsZero() && now.Sub(l.offeredAt) < millis(publish.MinIntervalMilliseconds)-timerSlack {
+		return
+	}
+	if now.Sub(lastAt) < millis(publish.HeartbeatMilliseconds) && !worthPublishing(last, &status, publish.ChangePermille) {
+		return
+	}
+	l.offeredAt = now
+	l.pub.offer(&status)
+}
+
+// timerSlack keeps a tick that is a little early from losing its turn to publish.
+const timerSlack = 50 * time.Millisecond
+
+// lookup asks the container runtime first, which knows of a container before the API server does.
+type lookup struct {
+	*podWatch
+	hook *runtimehook.Hook
+}
+
+func (l lookup) podOfContainer(id string) (string, bool) {
+	if p, ok := l.hook.PodOf(id); ok {
+		return p.UID, true
+	}
+	return l.podWatch.podOfContainer(id)
+}
+
+// placed counts a batch container that the hook saw.
+func (m *metrics) placed(enforced bool) {
+	outcome := "observed"
+	if enforced {
+		outcome = "placed"
+	}
+	m.placements.WithLabelValues(outcome).Inc()
+}
+
+func boolValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

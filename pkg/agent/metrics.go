@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+)
+
+// metrics is what the agent tells Prometheus.
+type metrics struct {
+	registry *prometheus.Registry
+
+	ticks          *prometheus.CounterVec
+	tickSeconds    prometheus.Histogram
+	skippedGroups  prometheus.Counter
+	changes        *prometheus.CounterVec
+	placements     *prometheus.CounterVec
+	publishes      *prometheus.CounterVec
+	publishSeconds prometheus.Histogram
+	hookConnected  prometheus.Gauge
+
+	cores    *prometheus.GaugeVec
+	memory   *prometheus.GaugeVec
+	pods     *prometheus.GaugeVec
+	pressure *prometheus.GaugeVec
+	capacity *prometheus.GaugeVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		ticks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_ticks_total",
+			Help: "Readings of the node, by result: ok, error (the last settings hold) or blind (too many errors: the protecting plan)."}, []string{"result"}),
+		tickSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "plimsoll_agent_tick_seconds",
+			Help: "Time from the start of a reading to the last kernel write.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14)}),
+		skippedGroups: prometheus.NewCounter(prometheus.CounterOpts{Name: "plimsoll_agent_skipped_groups_total",
+			Help: "Cgroups left out of a reading because they vanished or could not be read while it ran."}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_changes_total",
+			Help: "Kernel settings that a strategy wanted otherwise, by outcome."}, []string{"strategy", "knob", "outcome"}),
+		placements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_batch_placements_total",
+			Help: "Batch containers seen at creation, by what was done: placed in the batch branch, or observed only."}, []string{"outcome"}),
+		publishes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_publishes_total",
+			Help: "Writes of NodeUtilization, by result."}, []string{"result"}),
+		publishSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "plimsoll_agent_publish_seconds",
+			Help: "Time of a successful write of NodeUtilization.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		hookConnected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "plimsoll_agent_runtime_hook_connected",
+			Help: "1 while the container runtime asks the agent about new containers."}),
+		cores: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_cpu_cores",
+			Help: "CPU in use, averaged over the agent's window; class All is the whole node."}, []string{"class"}),
+		memory: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_memory_working_set_bytes",
+			Help: "Memory in use; class All is the whole node."}, []string{"class"}),
+		pods: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_pods",
+			Help: "Pods measured."}, []string{"class"}),
+		pressure: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_pressure_ratio",
+			Help: "Share of wall time in which some task of the worst group of the class waited for the resource (PSI)."}, []string{"class", "resource"}),
+		capacity: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_capacity",
+			Help: "What the node has: cpu in cores, memory in bytes."}, []string{"resource"}),
+	}
+	m.registry.MustRegister(m.ticks, m.tickSeconds, m.skippedGroups, m.changes, m.placements, m.publishes, m.publishSeconds,
+		m.hookConnected, m.cores, m.memory, m.pods, m.pressure, m.capacity,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	return m
+}
+
+// allClasses labels what is of the whole node.
+const allClasses = "All"
+
+// show sets the gauges to a measured status. A class that was not measured is not shown.
+func (m *metrics) show(s *v1alpha1.NodeUtilizationStatus) {
+	for _, v := range []*prometheus.GaugeVec{m.cores, m.memory, m.pods, m.pressure} {
+		v.Reset()
+	}
+	set := func(class string, r v1alpha1.Resources) {
+		m.cores.WithLabelValues(class).Set(float64(r.MilliCPU) / 1000)
+		m.memory.WithLabelValues(class).Set(float64(r.MemoryBytes))
+	}
+	set(allClasses, s.Node)
+	m.capacity.WithLabelValues("cpu").Set(float64(s.Capacity.MilliCPU) / 1000)
+	m.capacity.WithLabelValues("memory").Set(float64(s.Capacity.MemoryBytes))
+	for _, c := range s.Classes {
+		set(string(c.Class), c.Resources)
+		m.pods.WithLabelValues(string(c.Class)).Set(float64(c.Pods))
+		if c.Pressure == nil {
+			continue
+		}
+		for resource, p := range map[string]*int32{"cpu": c.Pressure.CPUSomePermille, "memory": c.Pressure.MemorySomePermille, "io": c.Pressure.IOSomePermille} {
+			if p != nil {
+				m.pressure.WithLabelValues(string(c.Class), resource).Set(float64(*p) / 1000)
+			}
+		}
+	}
+}

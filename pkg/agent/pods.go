@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+)
+
+// podInfo is what the agent knows of a pod from the API server.
+type podInfo struct {
+	Namespace, Name string
+	Class           v1alpha1.Class
+}
+
+// podWatch keeps the pods of this node.
+type podWatch struct {
+	informer cache.SharedIndexInformer
+}
+
+const byContainerID = "containerID"
+
+// newPodWatch watches the pods bound to a node. Only what the agent needs of each is kept.
+func newPodWatch(kube *rest.Config, nodeName string) (*podWatch, error) {
+	client, err := kubernetes.NewForConfig(kube)
+	if err != nil {
+		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	}
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll,
+		fields.OneTermEqualSelector("spec.nodeName", nodeName))
+	informer := cache.NewSharedIndexInformer(lw, &corev1.Pod{}, 0, cache.Indexers{
+		"uid":         func(obj any) ([]string, error) { return []string{string(obj.(*corev1.Pod).UID)}, nil },
+		byContainerID: func(obj any) ([]string, error) { return containerIDs(obj.(*corev1.Pod)), nil },
+	})
+	if err := informer.SetTransform(trimPod); err != nil {
+		return nil, fmt.Errorf("watching pods: %w", err)
+	}
+	return &podWatch{informer: informer}, nil
+}
+
+// run watches until ctx ends. It retries for ever: the agent works without the API server.
+func (w *podWatch) run(ctx context.Context) { w.informer.RunWithContext(ctx) }
+
+// byUID returns what is known of a pod.
+func (w *podWatch) byUID(uid string) (podInfo, bool) {
+	pod := w.first("uid", uid)
+	if pod == nil {
+		return podInfo{}, false
+	}
+	return podInfo{pod.Namespace, pod.Name, v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName)}, true
+}
+
+// podOfContainer returns the UID of the pod whose status names this container.
+func (w *podWatch) podOfContainer(id string) (uid string, ok bool) {
+	pod := w.first(byContainerID, id)
+	if pod == nil {
+		return "", false
+	}
+	return string(pod.UID), true
+}
+
+func (w *podWatch) first(index, value string) *corev1.Pod {
+	objs, err := w.informer.GetIndexer().ByIndex(index, value)
+	if err != nil || len(objs) == 0 { // the only error is an unknown index
+		return nil
+	}
+	pod, _ := objs[0].(*corev1.Pod)
+	return pod
+}
+
+// trimPod drops what the agent does not need, so that memory does not grow with the size of specs.
+func trimPod(obj any) (any, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	trimmed := &corev1.Pod{}
+	trimmed.UID, trimmed.Namespace, trimmed.Name = pod.UID, pod.Namespace, pod.Name
+	trimmed.ResourceVersion = pod.ResourceVersion
+	trimmed.Spec.PriorityClassName = pod.Spec.PriorityClassName
+	if class, ok := pod.Labels[v1alpha1.ClassLabel]; ok {
+		trimmed.Labels = map[string]string{v1alpha1.ClassLabel: class}
+	}
+	for _, id := range containerIDs(pod) {
+		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{ContainerID: "//" + id})
+	}
+	return trimmed, nil
+}
+
+// containerIDs are the IDs of all containers in a pod's status, without the runtime's scheme.
+func containerIDs(pod *corev1.Pod) []string {
+	var ids []string
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses} {
+		for _, s := range statuses {
+			if _, id, ok := strings.Cut(s.ContainerID, "//"); ok && id != "" {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}

@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/usage"
+)
+
+// pod is one pod of this node and the groups that its tasks are in.
+type pod struct {
+	UID  string
+	Info podInfo
+	// Key is the pod's own group; containers of a batch pod are in the batch branch instead.
+	Key             usage.GroupKey
+	BatchContainers []usage.GroupKey
+}
+
+// reading is all that one tick saw.
+type reading struct {
+	Capacity cgroup.Capacity
+	Sample   usage.Sample
+	// Kubepods is the group above all pods, Branch the batch branch; its Path is empty where there is none.
+	Kubepods, Branch usage.GroupKey
+	Tiers            []string
+	Pods             []pod
+	Settings         map[string]map[qos.Knob]qos.Setting
+	// Skipped is how many groups vanished, or could not be read, while they were being read.
+	Skipped int
+}
+
+// podLookup finds pods by UID and by container. Any of its answers may be missing.
+type podLookup interface {
+	byUID(uid string) (podInfo, bool)
+	podOfContainer(id string) (uid string, ok bool)
+}
+
+// sensor reads one host.
+type sensor struct {
+	host   cgroup.Host
+	reader *cgroup.Reader
+	knobs  []qos.Knob
+	pods   podLookup
+}
+
+// sense reads everything once. A pod whose groups vanish meanwhile is left out and counted; a node
+// whose own counters cannot be read is an error.
+func (s *sensor) sense(now time.Time) (reading, error) {
+	groups, err := s.host.Scan()
+	if err != nil {
+		return reading{}, err
+	}
+	r := reading{Sample: usage.Sample{At: now}, Tiers: groups.Tiers, Settings: map[string]map[qos.Knob]qos.Setting{}}
+	if r.Sample.Node, r.Capacity, err = s.host.ReadNode(); err != nil {
+		return reading{}, err
+	}
+	keep := map[string]bool{}
+	// read adds a group to the sample.
+	read := func(group string) (usage.GroupKey, error) {
+		g, err := s.reader.Read(group)
+		if err != nil {
+			r.Skipped++
+			return usage.GroupKey{}, err
+		}
+		keep[group] = true
+		r.Sample.Groups = append(r.Sample.Groups, g)
+		return g.Key, nil
+	}
+	if r.Kubepods, err = read(s.host.Kubepods); err != nil {
+		return reading{}, fmt.Errorf("reading the group above all pods: %w", err)
+	}
+	if groups.BatchBranch != "" {
+		if r.Branch, err = read(groups.BatchBranch); err != nil {
+			return reading{}, fmt.Errorf("reading the batch branch: %w", err)
+		}
+		if err := s.readSettings(&r, groups.BatchBranch); err != nil {
+			return reading{}, err
+		}
+	}
+	s.readPods(&r, groups, read)
+	s.reader.Keep(keep)
+	return r, nil
+}
+
+// readPods reads each pod's group, and the containers in the batch branch, which it gives to their pods.
+func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (usage.GroupKey, error)) {
+	index := map[string]int{}
+	for _, p := range groups.Pods {
+		key, err := read(p.Path)
+		if err != nil {
+			continue // vanished: counted by read
+		}
+		info, known := s.pods.byUID(p.UID)
+		if !known {
+			info.Class = v1alpha1.ClassLatencySensitive // what is not known to be batch is protected
+		}
+		index[p.UID] = len(r.Pods)
+		r.Pods = append(r.Pods, pod{UID: p.UID, Info: info, Key: key})
+	}
+	for _, c := range groups.BatchContainers {
+		key, err := read(c.Path)
+		if err != nil {
+			continue
+		}
+		uid, ok := s.pods.podOfContainer(c.ID)
+		if !ok {
+			continue // in the branch's own total all the same
+		}
+		if i, ok := index[uid]; ok {
+			r.Pods[i].BatchContainers = append(r.Pods[i].BatchContainers, key)
+		}
+	}
+}
+
+func (s *sensor) readSettings(r *reading, group string) error {
+	settings := map[qos.Knob]qos.Setting{}
+	var errs []error
+	for _, k := range s.knobs {
+		v, err := s.host.ReadSetting(group, k)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		settings[k] = v
+	}
+	r.Settings[group] = settings
+	return errors.Join(errs...)
+}
+
+// state is what the strategies may see of a reading.
+func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
+	s := qos.State{Now: now, Blind: blind}
+	rates := func(k usage.GroupKey) usage.Rates {
+		if blind {
+			return usage.Rates{}
+		}
+		return u.Groups[k]
+	}
+	if !blind {
+		s.Node = u.Node
+	}
+	for _, t := range r.Tiers {
+		g := qos.Group{Path: t, Kind: qos.KindTier}
+		if t == r.Kubepods.Path {
+			g.Rates = rates(r.Kubepods)
+		}
+		s.Groups = append(s.Groups, g)
+	}
+	if r.Branch.Path != "" {
+		s.Groups = append(s.Groups, qos.Group{Path: r.Branch.Path, Kind: qos.KindBatchBranch, Rates: rates(r.Branch), Settings: r.Settings[r.Branch.Path]})
+	}
+	for _, p := range r.Pods {
+		s.Groups = append(s.Groups, qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Rates: rates(p.Key)})
+		for _, c := range p.BatchContainers {
+			s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c)})
+		}
+	}
+	return s
+}
