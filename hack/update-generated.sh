@@ -15,7 +15,7 @@ crd=manifests/base/crd
 mkdir -p "$tree/$api" "$tree/$crd"
 
 # A type that is gone must take its CRD with it.
-rm -f "$tree/$api/zz_generated.deepcopy.go" "$tree/$crd"/*.yaml
+rm -f "$tree/$api/zz_generated.deepcopy.go" "$tree/$crd"/plimsoll.dev_*.yaml
 
 # DeepCopy methods, and the CRDs with their schemas from the field comments and markers.
 hack/tool.sh controller-gen paths="./$api" \

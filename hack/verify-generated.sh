@@ -15,7 +15,10 @@ hack/update-generated.sh "$fresh"
 stale=0
 # What generation gives must be there and equal ...
 while IFS= read -r file; do
-  if ! diff -u --label "$file (checked in)" --label "$file (generated now)" "$tree/$file" "$fresh/$file"; then
+  if [ ! -e "$tree/$file" ]; then
+    echo "$file: missing"
+    stale=1
+  elif ! diff -u --label "$file (checked in)" --label "$file (generated now)" "$tree/$file" "$fresh/$file"; then
     stale=1
   fi
 done < <(cd "$fresh" && find . -type f | sed 's|^\./||' | sort)
@@ -26,7 +29,7 @@ while IFS= read -r file; do
     echo "$file: nothing generates this file any more"
     stale=1
   fi
-done < <(cd "$tree" && find pkg manifests/base/crd -type f \( -name 'zz_generated*' -o -path 'manifests/base/crd/*.yaml' \) 2>/dev/null | sort)
+done < <(cd "$tree" && find pkg manifests/base/crd -type f \( -name 'zz_generated*' -o -path 'manifests/base/crd/plimsoll.dev_*.yaml' \) 2>/dev/null | sort)
 
 if [ "$stale" != 0 ]; then
   echo "generated files are out of date: run hack/update-generated.sh" >&2

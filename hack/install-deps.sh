@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Install what the build and the tests need beside Go, on Debian and Ubuntu.
+#
+#   hack/install-deps.sh            install what is missing (root)
+#   hack/install-deps.sh --check    only say what is missing, and fail if anything is
+#
+# runc is the one part that needs cgo: it filters system calls with libseccomp, and containerd
+# starts no pod without it.
+set -euo pipefail
+
+missing=()
+need() { # need PACKAGE CHECK...
+  local package=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+need git command -v git
+need make command -v make
+need gcc command -v gcc
+need libc6-dev test -e /usr/include/stdlib.h
+need pkg-config command -v pkg-config
+need libseccomp-dev test -e /usr/include/seccomp.h
+need shellcheck command -v shellcheck
+
+if [ ${#missing[@]} = 0 ]; then
+  exit 0
+fi
+if [ "${1:-}" = --check ]; then
+  echo "missing: ${missing[*]}: run hack/install-deps.sh as root, or install them as your system does" >&2
+  exit 1
+fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "hack/install-deps.sh needs root and apt-get; install these some other way: ${missing[*]}" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "installing ${missing[*]}"
+apt-get -qq update
+apt-get -qq -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Run everything that can be tested on this machine, and say what could not.
+#
+#   hack/test.sh                all stages, in this order
+#   hack/test.sh unit kernel    only these
+#
+# A stage that fails does not stop the ones after it. The events of the tests stay in test-results/,
+# one file a stage, as `go test -json` writes them.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+exec </dev/null
+export CGO_ENABLED=0
+
+results=test-results
+uncovered=$results/uncovered.txt
+
+# What a stage could not cover, and why. It is repeated at the end.
+not_covered() {
+  echo "$*" >>"$uncovered"
+}
+
+# go_tests STAGE FORMAT GO-TEST-ARGUMENT...
+# Vet has a stage of its own. A cached result could hide a change in what a test reads of its host.
+go_tests() {
+  local stage=$1 format=$2
+  shift 2
+  hack/tool.sh gotestsum --format "$format" --format-icons text --hide-summary skipped \
+    --format-hide-empty-pkg --jsonfile "$results/$stage.json" -- -vet=off -count=1 "$@"
+}
+
+stage_prerequisites() {
+  # Complains when go.mod asks for a newer Go.
+  go list -m >/dev/null
+  if ! hack/install-deps.sh --check; then
+    # On a developer's machine, what to install is the developer's to decide.
+    [ "${CI:-}" = true ]
+    hack/install-deps.sh
+  fi
+  if [ "$(id -u)" != 0 ]; then
+    not_covered "what needs root (a kubelet with pods, control groups): run as root to cover it"
+  fi
+  if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
+    not_covered "a real node on cgroup v1: this host has v2"
+  else
+    not_covered "a real node on pure cgroup v2: this host has v1, or both"
+  fi
+}
+
+stage_verify() {
+  hack/verify-format.sh
+  hack/verify-generated.sh
+  not_covered "the linter: run make lint (building it takes some minutes once)"
+}
+
+stage_build() {
+  make --no-print-directory build parts
+}
+
+stage_vet() {
+  go vet ./...
+}
+
+stage_unit() {
+  go_tests unit pkgname -timeout 10m ./pkg/... ./cmd/... ./examples/... ./hack/... ./test/house/...
+}
+
+stage_cluster() {
+  go_tests cluster testname -timeout 25m -p 1 ./test/cluster/...
+}
+
+stage_kernel() {
+  go_tests kernel testname -timeout 10m -p 1 ./test/kernel/...
+}
+
+all=(prerequisites verify build vet unit cluster kernel)
+chosen=("${@:-${all[@]}}")
+for stage in "${chosen[@]}"; do
+  if ! declare -F "stage_$stage" >/dev/null; then
+    echo "hack/test.sh: no stage is called '$stage': there are ${all[*]}" >&2
+    exit 2
+  fi
+done
+
+rm -rf "$results"
+mkdir -p "$results"
+: >"$uncovered"
+table=()
+failed=()
+for stage in "${chosen[@]}"; do
+  printf '\n=== %s\n' "$stage"
+  begin=$SECONDS
+  # Not in the condition of an if: bash would ignore the -e there.
+  (
+    set -e
+    "stage_$stage"
+  )
+  code=$?
+  if [ $code = 0 ]; then
+    outcome=ok
+  else
+    outcome=FAILED
+    failed+=("$stage")
+  fi
+  took=$((SECONDS - begin))
+  table+=("$(printf '%-14s %-7s %4d s' "$stage" "$outcome" "$took")")
+  printf -- '--- %s: %s in %d s\n' "$stage" "$outcome" "$took"
+done
+
+printf '\n'
+printf '%s\n' "${table[@]}"
+printf '%-22s %4d s\n\n' total $SECONDS
+if [ ${#failed[@]} != 0 ]; then
+  printf 'failed stages: %s\n\n' "${failed[*]}"
+fi
+shopt -s nullglob
+go run ./hack/testsummary -uncovered "$uncovered" "$results"/*.json || failed+=(summary)
+[ ${#failed[@]} = 0 ]
