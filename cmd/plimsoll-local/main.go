@@ -38,7 +38,7 @@ directory and on the loopback interface, and "down" removes all of it.`,
 	var dir string
 	root.PersistentFlags().StringVar(&dir, "dir", localcluster.DefaultDir(), "where the instance lives; two instances need two")
 	root.AddCommand(newUp(&dir), newDown(&dir), newStatus(&dir), newLogs(&dir), newKubeconfig(&dir), newRestart(&dir),
-		newLoad(&dir), newBuild(), newImage(&dir), newSupervise(&dir))
+		newLoad(&dir), newInstall(&dir), newBuild(), newImage(&dir), newSupervise(&dir))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
