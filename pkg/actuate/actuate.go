@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -32,16 +33,22 @@ func New(host cgroup.Host, journal *Journal) *Actuator {
 	return &Actuator{host: host, journal: journal}
 }
 
-// EnsureBatchBranch makes the batch branch where there is none. It is made in the hierarchy of the CPU
-// controller, where our knobs are; the runtime makes the others with the first container.
+// EnsureBatchBranch makes the batch branch where there is none: in every hierarchy that has the group
+// above it, so that it can be read and set at once. The runtime makes what is missing with the first
+// container, and gives the branch its cpuset where that is a hierarchy of its own.
 func (a *Actuator) EnsureBatchBranch() error {
-	branch := a.host.BatchBranch()
-	dir := a.host.Dir("cpu", branch)
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
+	hierarchies, err := a.host.Hierarchies()
 	if err != nil {
+		return fmt.Errorf("making the batch branch: %w", err)
+	}
+	branch := a.host.BatchBranch()
+	for _, h := range hierarchies {
+		err := os.Mkdir(filepath.Join(h, branch), 0o755)
+		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("making the batch branch: %w", err)
+		}
+	}
+	if _, err := groupID(a.host, branch); err != nil {
 		return fmt.Errorf("making the batch branch: %w", err)
 	}
 	return nil
@@ -132,7 +139,7 @@ func (a *Actuator) removeBatchBranch() error {
 		return err
 	}
 	for _, h := range hierarchies {
-		err := unix.Rmdir(h + a.host.BatchBranch())
+		err := unix.Rmdir(filepath.Join(h, a.host.BatchBranch()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
 			return fmt.Errorf("removing the batch branch from %s: %w", h, err)
 		}

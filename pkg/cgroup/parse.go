@@ -56,6 +56,12 @@ func parsePSISome(b []byte) (int64, bool) {
 // (proc_stat(5), sysconf(_SC_CLK_TCK)).
 const userHZ = 100
 
+const microsPerTick = 1_000_000 / userHZ
+
+// maxTicks is what one column may say so that the sum of eight stays a number of microseconds: 36,000
+// years of one CPU's time, or 36 years of a thousand CPUs'.
+const maxTicks = (1<<63 - 1) / (8 * microsPerTick)
+
 // parseStat reads the busy time of all CPUs, in microseconds, and the number of CPUs online from
 // /proc/stat. Busy is user, nice, system, irq, softirq and steal; guest time is in user already, idle
 // and iowait are not work.
@@ -67,19 +73,19 @@ func parseStat(b []byte) (busyMicros int64, cpus int, ok bool) {
 		} else {
 			b = nil
 		}
-		if line[3] != ' ' {
+		line = line[len("cpu"):]
+		if len(line) > 0 && line[0] != ' ' {
 			cpus++
 			continue
 		}
-		line = line[3:]
 		for column := 0; column < 8; column++ {
 			line = bytes.TrimLeft(line, " ")
 			v, isNumber := parseUint(line)
-			if !isNumber {
+			if !isNumber || v > maxTicks {
 				return 0, 0, false
 			}
 			if column != 3 && column != 4 {
-				busyMicros += v * (1_000_000 / userHZ)
+				busyMicros += v * microsPerTick
 			}
 			if i := bytes.IndexByte(line, ' '); i >= 0 {
 				line = line[i:]

@@ -15,7 +15,7 @@ type counterFile struct {
 	controller, name string
 }
 
-// groupFiles is the files of a group that the Reader keeps open, by what they are used for.
+// The files of a group that the Reader keeps open, by what they are used for.
 const (
 	fileCPU = iota
 	fileMemoryCurrent
@@ -26,6 +26,11 @@ const (
 	fileCount
 )
 
+// lookAgainEvery is the most readings that go by before a file that was not there is looked for again.
+// The runtime makes a group in one hierarchy after the other, so it may come, and then soon.
+const lookAgainEvery = 16
+
+// counterFiles says where each counter is; the empty name is a counter that this mode does not have.
 func (h Host) counterFiles() [fileCount]counterFile {
 	files := [fileCount]counterFile{
 		fileCPU:            {"cpuacct", "cpuacct.usage"},
@@ -35,16 +40,20 @@ func (h Host) counterFiles() [fileCount]counterFile {
 		fileMemoryPressure: {"unified", "memory.pressure"},
 		fileIOPressure:     {"unified", "io.pressure"},
 	}
-	if h.Mode == V2 {
+	switch h.Mode {
+	case V2:
 		files[fileCPU].name = "cpu.stat"
 		files[fileMemoryCurrent].name = "memory.current"
+	case V1: // groups have PSI in a v2 hierarchy only
+		files[fileCPUPressure], files[fileMemoryPressure], files[fileIOPressure] = counterFile{}, counterFile{}, counterFile{}
 	}
 	return files
 }
 
 // Reader reads the counters of groups. It keeps the files of each group open and reads them again with
-// pread, so that a reading costs one system call for each file and no allocation. Close it, and Forget
-// groups that are gone. It is not safe for concurrent use.
+// pread, so that a reading costs one system call for each file and no allocation. A file that was not
+// there is looked for again from time to time. Close it, and Forget groups that are gone. It is not
+// safe for concurrent use.
 type Reader struct {
 	host  Host
 	files [fileCount]counterFile
@@ -56,6 +65,8 @@ type Reader struct {
 type openGroup struct {
 	id  uint64
 	fds [fileCount]int
+	// readings is how many there were; the next look for missing files is at reading lookAt.
+	readings, lookAt int
 }
 
 // NewReader returns a Reader of h's groups.
@@ -77,8 +88,11 @@ func (r *Reader) Read(group string) (usage.GroupSample, error) {
 			return s, nil
 		}
 		r.Forget(group)
-		if attempt > 0 || !errors.Is(err, unix.ENODEV) {
+		if !errors.Is(err, unix.ENODEV) {
 			return usage.GroupSample{}, fmt.Errorf("reading cgroup %s: %w", group, err)
+		}
+		if attempt > 0 {
+			return usage.GroupSample{}, fmt.Errorf("reading cgroup %s, which vanished twice: %w", group, fs.ErrNotExist)
 		}
 	}
 }
@@ -120,10 +134,12 @@ func (r *Reader) openGroup(group string) (*openGroup, error) {
 		}
 		r.open[group] = g
 	}
-	// The runtime makes a group in one hierarchy after the other, so a file that is not there yet is
-	// looked for again.
+	if g.readings++; g.readings < g.lookAt {
+		return g, nil
+	}
+	g.lookAt = g.readings + min(g.readings, lookAgainEvery)
 	for i, fd := range g.fds {
-		if fd >= 0 {
+		if fd >= 0 || r.files[i].name == "" {
 			continue
 		}
 		name := r.host.Dir(r.files[i].controller, group) + "/" + r.files[i].name
@@ -178,6 +194,8 @@ func (r *Reader) sample(group string, g *openGroup) (usage.GroupSample, error) {
 }
 
 // pread reads a whole file of the kernel's into the Reader's buffer, which holds it until the next call.
+// The kernel makes each of these files as one record, so a read that leaves room in the buffer was all
+// of it; asking for the end would make the kernel write the record once more.
 func (r *Reader) pread(fd int) ([]byte, error) {
 	n := 0
 	for {
@@ -188,11 +206,9 @@ func (r *Reader) pread(fd int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n += m; m == 0 {
+		if n += m; n < len(r.buf) {
 			return r.buf[:n], nil
 		}
-		if n == len(r.buf) {
-			r.buf = append(r.buf, make([]byte, len(r.buf))...)
-		}
+		r.buf = append(r.buf, make([]byte, len(r.buf))...)
 	}
 }

@@ -44,7 +44,7 @@ func (h Host) Scan() (Groups, error) {
 		}
 		g.Tiers = append(g.Tiers, tier)
 		for _, name := range children {
-			if uid, ok := h.podUID(name); ok {
+			if uid, ok := h.podUID(tier, name); ok {
 				g.Pods = append(g.Pods, Pod{UID: uid, Path: path.Join(tier, name)})
 			}
 		}
@@ -91,13 +91,20 @@ func (h Host) children(group string) ([]string, error) {
 	return names, nil
 }
 
-// podUID is the UID in the name of a pod's group: pod<uid>, or kubepods[-tier]-pod<uid>.slice with the
-// dashes of the UID as underscores.
-func (h Host) podUID(name string) (string, bool) {
+// podUID is the UID in the name of a pod's group below a tier: pod<uid>, or with systemd the tier's name
+// and -pod<uid>.slice, with the dashes of the UID as underscores.
+func (h Host) podUID(tier, name string) (string, bool) {
+	prefix := "pod"
 	if h.Driver == Systemd {
-		_, uid, ok := strings.Cut(strings.TrimSuffix(name, ".slice"), "-pod")
-		return strings.ReplaceAll(uid, "_", "-"), ok && uid != "" && strings.HasSuffix(name, ".slice")
+		var isSlice bool
+		if name, isSlice = strings.CutSuffix(name, ".slice"); !isSlice {
+			return "", false
+		}
+		prefix = strings.TrimSuffix(path.Base(tier), ".slice") + "-pod"
 	}
-	uid, ok := strings.CutPrefix(name, "pod")
+	uid, ok := strings.CutPrefix(name, prefix)
+	if h.Driver == Systemd {
+		uid = strings.ReplaceAll(uid, "_", "-")
+	}
 	return uid, ok && uid != ""
 }

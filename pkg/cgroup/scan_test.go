@@ -1,0 +1,136 @@
+package cgroup
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	guaranteed = "1fd1a7f2-8f0e-4c6f-9a0b-2d3c4e5f6071"
+	burstable  = "2fd1a7f2-8f0e-4c6f-9a0b-2d3c4e5f6072"
+	bestEffort = "3fd1a7f2-8f0e-4c6f-9a0b-2d3c4e5f6073"
+	static     = "55a8c1b2d3e4f5061728394a5b6c7d8e" // the UID of a static pod is a hash
+)
+
+func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
+	tests := map[string]struct {
+		host Host
+		made []string
+		want Groups
+	}{
+		"cgroupfs": {
+			host: Host{Driver: Cgroupfs, Kubepods: "/kubepods"},
+			made: []string{
+				"kubepods/pod" + guaranteed + "/c0ffee",
+				"kubepods/burstable/pod" + burstable + "/c0ffee",
+				"kubepods/burstable/pod" + static,
+				"kubepods/besteffort/pod" + bestEffort,
+				"kubepods/besteffort/somebody-elses",
+				"kubepods/plimsoll-batch/5f3e",
+			},
+			want: Groups{
+				Tiers: []string{"/kubepods", "/kubepods/burstable", "/kubepods/besteffort"},
+				Pods: []Pod{
+					{UID: guaranteed, Path: "/kubepods/pod" + guaranteed},
+					{UID: burstable, Path: "/kubepods/burstable/pod" + burstable},
+					{UID: static, Path: "/kubepods/burstable/pod" + static},
+					{UID: bestEffort, Path: "/kubepods/besteffort/pod" + bestEffort},
+				},
+				BatchBranch:     "/kubepods/plimsoll-batch",
+				BatchContainers: []BatchContainer{{ID: "5f3e", Path: "/kubepods/plimsoll-batch/5f3e"}},
+			},
+		},
+		"systemd": {
+			host: Host{Driver: Systemd, Kubepods: "/kubepods.slice"},
+			made: []string{
+				"kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/cri-containerd-c0ffee.scope",
+				"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6072.slice",
+				"kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod3fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6073.slice",
+				"kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod.slice",
+				"kubepods.slice/kubepods-besteffort.slice/cri-containerd-c0ffee.scope",
+				"kubepods.slice/kubepods-plimsollbatch.slice/cri-containerd-5f3e.scope",
+			},
+			want: Groups{
+				Tiers: []string{"/kubepods.slice", "/kubepods.slice/kubepods-burstable.slice", "/kubepods.slice/kubepods-besteffort.slice"},
+				Pods: []Pod{
+					{UID: guaranteed, Path: "/kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice"},
+					{UID: burstable, Path: "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6072.slice"},
+					{UID: bestEffort, Path: "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod3fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6073.slice"},
+				},
+				BatchBranch:     "/kubepods.slice/kubepods-plimsollbatch.slice",
+				BatchContainers: []BatchContainer{{ID: "5f3e", Path: "/kubepods.slice/kubepods-plimsollbatch.slice/cri-containerd-5f3e.scope"}},
+			},
+		},
+		"systemd below a root whose name begins like a pod's": {
+			host: Host{Driver: Systemd, Kubepods: "/a.slice/a-pod_x.slice/a-pod_x-kubepods.slice"},
+			made: []string{
+				"a.slice/a-pod_x.slice/a-pod_x-kubepods.slice/a-pod_x-kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice",
+				"a.slice/a-pod_x.slice/a-pod_x-kubepods.slice/a-pod_x-kubepods-burstable.slice",
+			},
+			want: Groups{
+				Tiers: []string{"/a.slice/a-pod_x.slice/a-pod_x-kubepods.slice", "/a.slice/a-pod_x.slice/a-pod_x-kubepods.slice/a-pod_x-kubepods-burstable.slice"},
+				Pods: []Pod{{
+					UID:  guaranteed,
+					Path: "/a.slice/a-pod_x.slice/a-pod_x-kubepods.slice/a-pod_x-kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice",
+				}},
+			},
+		},
+		"a kubelet that has made nothing below kubepods": {
+			host: Host{Driver: Cgroupfs, Kubepods: "/kubepods"},
+			made: []string{"kubepods"},
+			want: Groups{Tiers: []string{"/kubepods"}},
+		},
+	}
+	for name, tc := range tests {
+		for _, mode := range []Mode{V1, V2, Hybrid} {
+			t.Run(name+" on "+string(mode), func(t *testing.T) {
+				tc.host.FSRoot, tc.host.Mode = t.TempDir(), mode
+				hierarchies := map[Mode][]string{V1: {"cpu", "memory"}, Hybrid: {"cpu", "unified"}, V2: {""}}[mode]
+				groups(t, tc.host.FSRoot, hierarchies, tc.made...)
+				write(t, filepath.Join(tc.host.Dir("cpu", tc.host.Kubepods), "podlike-file"), "")
+				got, err := tc.host.Scan()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("groups (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestScanLeavesOutWhatVanishes(t *testing.T) {
+	h := Host{FSRoot: t.TempDir(), Mode: V2, Driver: Cgroupfs, Kubepods: "/kubepods"}
+	groups(t, h.FSRoot, []string{""}, "kubepods/besteffort/pod"+bestEffort, "kubepods/burstable/pod"+burstable, "kubepods/plimsoll-batch/5f3e")
+	for _, gone := range []string{"burstable", "plimsoll-batch"} {
+		if err := os.RemoveAll(filepath.Join(h.FSRoot, "kubepods", gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := h.Scan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Groups{
+		Tiers: []string{"/kubepods", "/kubepods/besteffort"},
+		Pods:  []Pod{{UID: bestEffort, Path: "/kubepods/besteffort/pod" + bestEffort}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+}
+
+// A node without kubepods has not "no pods": nothing is known about it.
+func TestScanWithoutKubepodsIsAnError(t *testing.T) {
+	_, err := Host{FSRoot: t.TempDir(), Mode: V2, Driver: Cgroupfs, Kubepods: "/kubepods"}.Scan()
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v, want fs.ErrNotExist", err)
+	}
+	wantError(t, err, "scanning /kubepods")
+}
