@@ -31,15 +31,25 @@ func ParseAgentConfiguration(data []byte) (*AgentConfiguration, error) {
 	if c.Strategies == nil {
 		c.Strategies = defaultStrategies
 	}
+	c.RuntimeHook.Mode = spelled(c.RuntimeHook.Mode)
 	for i := range c.Strategies {
-		if c.Strategies[i].Mode == "" {
-			c.Strategies[i].Mode = ModeObserve
+		mode := &c.Strategies[i].Mode
+		if *mode = spelled(*mode); *mode == "" {
+			*mode = ModeObserve
 		}
 	}
 	if errs := ValidateAgentConfiguration(c); len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
 	return c, nil
+}
+
+// spelled is the mode that was written: YAML 1.1 reads an unquoted Off as the boolean false.
+func spelled(m Mode) Mode {
+	if m == "false" {
+		return ModeOff
+	}
+	return m
 }
 
 // ParseLoadAwareArgs decodes the plugin's arguments over the defaults and validates them. Empty data
