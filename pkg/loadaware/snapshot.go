@@ -37,9 +37,6 @@ const maxNodeMilliCPU = 100_000_000
 // makes no sense and must not be believed.
 func newView(u *v1alpha1.NodeUtilization, now time.Time, previous *View) (*View, error) {
 	s := &u.Status
-	if s.ObservedTime.IsZero() {
-		return nil, fmt.Errorf("status.observedTime is not set")
-	}
 	v := &View{uid: u.UID, observed: s.ObservedTime.Time, node: s.Node, pods: make(map[types.UID]podUse, len(s.Pods))}
 	for i := range s.Classes {
 		if s.Classes[i].Class == v1alpha1.ClassBatch {

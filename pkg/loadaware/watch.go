@@ -148,8 +148,12 @@ func (s *store) Replace(list []any, _ string) error {
 // Resync has nothing to do: nothing is derived from the views that could be lost.
 func (s *store) Resync() error { return nil }
 
-// accept returns the View of u, or nil if u makes no sense: the node then counts as not measured.
+// accept returns the View of u, or nil if there is nothing in u yet or it makes no sense: the node then
+// counts as not measured.
 func (s *store) accept(u *v1alpha1.NodeUtilization, current *Snapshot) *View {
+	if u.Status.ObservedTime.IsZero() {
+		return nil // created; its status is written in a second step
+	}
 	v, err := newView(u, s.now(), current.View(u.Name))
 	if err != nil {
 		if !s.rejected.Has(u.Name) {
