@@ -9,7 +9,7 @@ kubernetes_version = $(shell go list -m -f '{{.Version}}' k8s.io/kubernetes)
 ldflags = -s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts test test-unit test-kernel test-cluster bench generate verify lint image demo local-up local-down clean
+.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench generate verify lint image demo local-up local-down clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ test-kernel: ## Run the tests on this machine's control groups (root).
 test-cluster: build parts ## Run the tests against a real API server and, as root, a real node.
 	@hack/test.sh cluster
 
+test-vm: ## Run the control group tests in a guest with cgroup v2 (QEMU).
+	@hack/test.sh vm
+
 bench: ## Run the benchmarks.
 	go test -run '^$$' -bench . -benchmem ./pkg/...
 
@@ -48,8 +51,8 @@ verify: ## Check format, generated files and lint. Each check says how to mend w
 lint: ## Run the linter.
 	hack/verify-lint.sh
 
-image: build ## Build the container images as OCI archives into bin/images/. No Docker needed.
-	bin/plimsoll-local image
+image: bin/plimsoll-local ## Build the container images as OCI archives into bin/images/. No Docker needed.
+	bin/plimsoll-local image --all
 
 demo: build parts ## Show with real pods what batch work does to a service, without Plimsoll and with it. KEEP=1 leaves the cluster up.
 	go run ./examples/demo
@@ -61,4 +64,4 @@ local-down: bin/plimsoll-local ## Stop it and leave nothing behind.
 	bin/plimsoll-local down
 
 clean: ## Remove what was built. Go's build cache stays.
-	rm -rf bin test-results demo-report.html demo-report.json
+	rm -rf bin .cache test-results demo-report.html demo-report.json
