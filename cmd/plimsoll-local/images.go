@@ -79,14 +79,14 @@ func newImage(dir *string) *cobra.Command {
 	var out, binDir string
 	var all, doLoad bool
 	cmd := &cobra.Command{
-		Use:   "image {-t REF -o OUT.tar BINARY | --all [NAME...]}",
+		Use:   "image [-t REF -o OUT.tar BINARY | --all NAME...]",
 		Short: "Make OCI archives of static binaries, and load them with --load",
 		Example: `  plimsoll-local image -t localhost/tools/probe:dev -o probe.tar ./probe
   plimsoll-local image --all --load`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			archives := []string{out}
 			switch {
-			case all:
+			case all, len(args) == 0 && spec.Ref == "":
 				source, bin, err := sourceAndBin(binDir)
 				if err != nil {
 					return err
@@ -116,7 +116,7 @@ func newImage(dir *string) *cobra.Command {
 	f.StringVarP(&spec.Ref, "tag", "t", "", "the image's name, like localhost/name:dev")
 	f.StringVarP(&out, "output", "o", "", "the archive; with --all the folder for them (default: bin/images)")
 	f.StringVar(&spec.User, "user", "", "uid or uid:gid to run as (default: root)")
-	f.BoolVar(&all, "all", false, "build this project's binaries and make all their images, or the named ones")
+	f.BoolVar(&all, "all", false, "build this project's binaries and make all their images, or the named ones (the default)")
 	f.BoolVar(&doLoad, "load", false, "load what was made into the cluster")
 	f.StringVar(&binDir, "bin-dir", "", "with --all, the folder whose images folder is the default output")
 	return cmd

@@ -16,7 +16,7 @@ import (
 
 // serveControl answers on the instance's socket. Who may open a socket in the instance's directory may
 // do with the instance what they like.
-func (s *supervisor) serveControl(ctx context.Context, stop context.CancelFunc) error {
+func (s *supervisor) serveControl(ctx context.Context) error {
 	path := s.inst.layout().controlSocket()
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing the old control socket: %w", err)
@@ -43,7 +43,6 @@ func (s *supervisor) serveControl(ctx context.Context, stop context.CancelFunc) 
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
-	mux.HandleFunc("POST /stop", func(http.ResponseWriter, *http.Request) { stop() })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { srv.Close() })
 	go func() {

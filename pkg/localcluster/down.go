@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +23,7 @@ const killTimeout = 30 * time.Second
 
 // Down removes an instance: its processes, mounts, groups, addresses, settings and files, whatever
 // state it is in. On a directory without one it says so and does nothing.
-func Down(ctx context.Context, dir string, out io.Writer) error {
+func Down(_ context.Context, dir string, out io.Writer) error {
 	if dir == "" {
 		dir = DefaultDir()
 	}
@@ -54,12 +53,12 @@ func Down(ctx context.Context, dir string, out io.Writer) error {
 		if len(entries) > 0 && !onlyOurs(dir, entries) && len(procs) == 0 {
 			return fmt.Errorf("%s is not an instance of plimsoll-local: nothing is removed", dir)
 		}
-		inst = &Instance{Dir: dir, CgroupRoot: defaultCgroupRoot(dir), ControlPlaneOnly: os.Geteuid() != 0}
+		inst = &Instance{Dir: dir, CgroupRoot: DefaultCgroupRoot(dir), ControlPlaneOnly: os.Geteuid() != 0}
 	}
 	if !inst.ControlPlaneOnly && os.Geteuid() != 0 {
 		return fmt.Errorf("the instance in %s was brought up by root: run down with sudo", dir)
 	}
-	if err := inst.remove(ctx, p); err != nil {
+	if err := inst.remove(p); err != nil {
 		return fmt.Errorf("taking %s down: %w; run down again", dir, err)
 	}
 	p.did("down: nothing is left of "+dir, time.Since(began))
@@ -77,7 +76,7 @@ func onlyOurs(dir string, entries []fs.DirEntry) bool {
 	return true
 }
 
-func (i *Instance) remove(ctx context.Context, p *progress) error {
+func (i *Instance) remove(p *progress) error {
 	l := i.layout()
 	var hs []hierarchy
 	var links []string
@@ -91,10 +90,7 @@ func (i *Instance) remove(ctx context.Context, p *progress) error {
 		}
 	}
 	step := p.start("stopping processes")
-	// The supervisor first, or it would start again what ends.
-	if _, err := control(ctx, l, http.MethodPost, "/stop"); err == nil {
-		waitGone(l, quitTimeout+time.Second)
-	}
+	// Without a farewell: what they would save is deleted next.
 	if err := killAll("/proc", hs, i.Dir, i.CgroupRoot, killTimeout); err != nil {
 		return err
 	}
@@ -129,18 +125,6 @@ func (i *Instance) remove(ctx context.Context, p *progress) error {
 	}
 	step.done("cgroups, mounts, addresses and files removed")
 	return nil
-}
-
-// waitGone waits for the control socket to close, which the supervisor's end does.
-func waitGone(l Layout, timeout time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	for ctx.Err() == nil {
-		if len(markedPIDs("/proc", l.Dir)) == 0 {
-			return
-		}
-		time.Sleep(pollInterval)
-	}
 }
 
 // killAll ends everything that has the instance's mark or is in its groups, and waits until it is gone.

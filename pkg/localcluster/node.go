@@ -24,18 +24,32 @@ type thread struct {
 func newThread(prepare func() error) (*thread, error) {
 	t := &thread{calls: make(chan func())}
 	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread()
+	onOwnThread(func() {
 		err := prepare()
 		ready <- err
 		if err != nil {
-			return // the half-prepared thread ends with its goroutine
+			return
 		}
 		for f := range t.calls {
 			f()
 		}
-	}()
+	})
 	return t, <-ready
+}
+
+// onOwnThread runs f on a thread that nothing else has run on or will: it ends with f. It is never the
+// main thread, which cannot end, and whose namespaces /proc/self shows as those of the process.
+func onOwnThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			onOwnThread(f)
+			// Only now: the new goroutine had to start on another thread.
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
+	}()
 }
 
 // start starts cmd so that it dies when the supervisor does, however that happens.

@@ -97,7 +97,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.NodeName = DefaultNodeName
 	}
 	if o.CgroupRoot == "" {
-		o.CgroupRoot = defaultCgroupRoot(o.Dir)
+		o.CgroupRoot = DefaultCgroupRoot(o.Dir)
 	}
 	if o.Progress == nil {
 		o.Progress = io.Discard
@@ -147,7 +147,8 @@ func canonicalDir(dir string) (string, error) {
 
 func dirHash(dir string) [sha256.Size]byte { return sha256.Sum256([]byte(dir)) }
 
-func defaultCgroupRoot(dir string) string {
+// DefaultCgroupRoot is the group of the instance in dir, absolute in each hierarchy.
+func DefaultCgroupRoot(dir string) string {
 	h := dirHash(dir)
 	return "/plimsoll-local-" + hex.EncodeToString(h[:4])
 }

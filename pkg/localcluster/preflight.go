@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,9 +138,7 @@ func tryOverlay(dir string) error {
 		}
 	}
 	result := make(chan error)
-	go func() {
-		// Never unlocked: the thread with the changed namespace ends with this goroutine.
-		runtime.LockOSThread()
+	onOwnThread(func() {
 		if err := privateMounts(); err != nil {
 			result <- err
 			return
@@ -152,6 +149,6 @@ func tryOverlay(dir string) error {
 			return
 		}
 		result <- unix.Unmount(at("merged"), 0)
-	}()
+	})
 	return <-result
 }

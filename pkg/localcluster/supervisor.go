@@ -18,8 +18,7 @@ const (
 	// settledAfter is how long a process must have run for its backoff to start over.
 	settledAfter = 30 * time.Second
 	stopTimeout  = 10 * time.Second
-	// quitTimeout is short: what is stopped for good is deleted next.
-	quitTimeout = 2 * time.Second
+	quitTimeout = 5 * time.Second
 )
 
 // supervisor keeps an instance's components running.
@@ -66,9 +65,7 @@ func Supervise(ctx context.Context, dir string) error {
 		s.units[c.name] = &unit{component: c, firstReady: make(chan struct{})}
 		s.order = append(s.order, c.name)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err := s.serveControl(ctx, cancel); err != nil {
+	if err := s.serveControl(ctx); err != nil {
 		return err
 	}
 	if !inst.ControlPlaneOnly {
