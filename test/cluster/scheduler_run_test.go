@@ -131,7 +131,7 @@ func (cp *controlPlane) serviceAccountKubeconfig(t *testing.T, dir, namespace, n
 }
 
 func testNothingWasForbidden(t *testing.T, s *scheduler) {
-	for _, line := range strings.Split(s.output(t), "\n") {
+	for line := range strings.SplitSeq(s.output(t), "\n") {
 		if strings.Contains(strings.ToLower(line), "forbidden") {
 			t.Error(line)
 		}
