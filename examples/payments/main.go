@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", *listen, err)
 	}
-	slog.InfoContext(ctx, "serving", "address", listener.Addr().String(), "work_iterations", *workIterations)
+	slog.InfoContext(ctx, "serving", "address", listener.Addr().String(), "workIterations", *workIterations)
 	return serve(ctx, listener, newHandler(*workIterations))
 }
 
