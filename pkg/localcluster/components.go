@@ -123,6 +123,8 @@ func (i *Instance) controllerManagerArgs() []string {
 	l := i.layout()
 	return append(i.servingArgs("kube-controller-manager", i.Ports.ControllerManager),
 		"--kubeconfig="+l.componentKubeconfig("kube-controller-manager"), "--leader-elect=false", "--use-service-account-credentials=true",
+		// The default makes every start wait for seconds while forty controllers get their tokens.
+		"--kube-api-qps=500", "--kube-api-burst=1000",
 		"--root-ca-file="+l.pki("ca.crt"), "--service-account-private-key-file="+l.pki("service-account.key"),
 		"--cluster-signing-cert-file="+l.pki("ca.crt"), "--cluster-signing-key-file="+l.pki("ca.key"))
 }

@@ -18,7 +18,7 @@ const (
 	// settledAfter is how long a process must have run for its backoff to start over.
 	settledAfter = 30 * time.Second
 	stopTimeout  = 10 * time.Second
-	quitTimeout = 5 * time.Second
+	quitTimeout  = 5 * time.Second
 )
 
 // supervisor keeps an instance's components running.
