@@ -1,0 +1,97 @@
+// Command vm runs a test binary as root in a throw-away virtual machine whose control groups are pure
+// cgroup v2, and ends with its output and exit status. It is made for go test:
+//
+//	hack/vm-kernel.sh && go build -o bin/vmrun ./test/vm
+//	CGO_ENABLED=0 go test -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm" ./test/kernel/...
+//
+// QEMU emulates the machine, so neither KVM nor any right is needed. The binary must be static. The
+// folder testdata of the tested package, GODEBUG and variables named PLIMSOLL_... go along. The same
+// executable is the init of the guest. It is no sandbox, and no place for a cluster: there is no disk
+// and no network.
+//
+// Units: -timeout is time of the host.
+//
+// The trap: time in the guest is counted in instructions, not seconds. That makes a scheduler's shares
+// exact whatever else the host does, and sleeping cheap, but no duration measured in the guest says
+// anything about a real machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Exit statuses of our own; any other is the program's.
+const (
+	exitUsage   = 2
+	exitMachine = 125
+)
+
+func main() {
+	if os.Getpid() == 1 {
+		guest()
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	code, err := host(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "vmrun:", err)
+	}
+	os.Exit(code)
+}
+
+// host runs what args ask for in a machine and returns its exit status.
+func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, error) {
+	flags := flag.NewFlagSet("vmrun", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: vmrun [flags] PROGRAM [ARGUMENT...]")
+		flags.PrintDefaults()
+	}
+	kernel := flags.String("kernel", ".cache/vm", "`directory` that hack/vm-kernel.sh made")
+	modules := flags.String("modules", "configfs,null_blk", "kernel modules to load, in this order")
+	cpus := flags.Int("cpus", 2, "CPUs of the machine")
+	memoryMiB := flags.Int("memory", 512, "memory of the machine in MiB")
+	timeout := flags.Duration("timeout", 10*time.Minute, "kill the machine after this much time of the host")
+	verbose := flags.Bool("x", false, "print QEMU's command, the kernel's log and what it cost")
+	if err := flags.Parse(args); err != nil {
+		return exitUsage, err
+	}
+	if flags.NArg() == 0 {
+		flags.Usage()
+		return exitUsage, errors.New("no program to run")
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return exitMachine, fmt.Errorf("finding the working directory: %w", err)
+	}
+	m := machine{
+		kernel: filepath.Join(*kernel, "vmlinuz"), cpus: *cpus, memoryMiB: *memoryMiB,
+		timeout: *timeout, verbose: *verbose, stdout: stdout, stderr: stderr,
+	}
+	if _, err := os.Stat(m.kernel); err != nil {
+		return exitMachine, fmt.Errorf("finding a kernel to boot: %w: run hack/vm-kernel.sh, or say -kernel DIR", err)
+	}
+	j, coverProfile := newJob(dir, flags.Args()[1:], os.Environ())
+	files := []packed{{host: flags.Arg(0), guest: programPath, mode: 0o755}}
+	for _, name := range strings.FieldsFunc(*modules, func(r rune) bool { return r == ',' }) {
+		guest := "/modules/" + name + ".ko"
+		files = append(files, packed{host: filepath.Join(*kernel, "modules", name+".ko"), guest: guest, mode: 0o644})
+		j.Modules = append(j.Modules, guest)
+	}
+	testdata, err := filesBelow(filepath.Join(dir, "testdata"))
+	if err != nil {
+		return exitMachine, err
+	}
+	return m.run(ctx, j, append(files, testdata...), coverProfile)
+}
