@@ -88,6 +88,16 @@ func TestTheReaderReadsEachMode(t *testing.T) {
 		})
 	})
 	t.Run("v2", func(t *testing.T) {
+		h := Host{FSRoot: tree(t, "v2-cgroupfs.txtar") + "/cgroup", Mode: V2}
+		wantSample(t, newReader(t, h), "/kubepods/besteffort/pod3a0fd6b1-5c1f-4d0e-9a66-0f6d2c9be111", usage.GroupSample{
+			CPUMicros:        usage.Of(2567611),
+			WorkingSetBytes:  usage.Of(51957760 - 33800192),
+			CPUSomeMicros:    usage.Of(3308058),
+			MemorySomeMicros: usage.Of(0),
+			IOSomeMicros:     usage.Of(0),
+		})
+	})
+	t.Run("v2, each reading in its place", func(t *testing.T) {
 		wantSample(t, newReader(t, v2(t)), "/g", usage.GroupSample{
 			CPUMicros: usage.Of(2300), WorkingSetBytes: usage.Of(5000 - 1500),
 			CPUSomeMicros: usage.Of(11), MemorySomeMicros: usage.Of(12), IOSomeMicros: usage.Of(13),

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
 const (
@@ -103,6 +105,33 @@ func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestScanFindsTheGroupsOfCapturedNodes(t *testing.T) {
+	const uid = "3a0fd6b1-5c1f-4d0e-9a66-0f6d2c9be111"
+	want := Groups{
+		Tiers:           []string{"/kubepods", "/kubepods/burstable", "/kubepods/besteffort"},
+		Pods:            []Pod{{UID: uid, Path: "/kubepods/besteffort/pod" + uid}},
+		BatchBranch:     "/kubepods/plimsoll-batch",
+		BatchContainers: []BatchContainer{{ID: "5f3e9a1c0b7d", Path: "/kubepods/plimsoll-batch/5f3e9a1c0b7d"}},
+	}
+	f := func(archive string, mode Mode, want Groups) {
+		t.Helper()
+		h := Host{FSRoot: tree(t, archive) + "/cgroup", Mode: mode, Driver: Cgroupfs, Kubepods: "/kubepods"}
+		got, err := h.Scan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("groups of %s (-want +got):\n%s", archive, diff)
+		}
+		if s, err := h.ReadSetting(got.BatchBranch, qos.CPUIdle); err != nil || s.Value != "1" {
+			t.Errorf("cpu.idle in %s is %+v, %v, want 1", archive, s, err)
+		}
+	}
+	f("hybrid-cgroupfs.txtar", Hybrid, want)
+	want.Pods = []Pod{{UID: uid, Path: "/kubepods/burstable/pod" + uid}, {UID: uid, Path: "/kubepods/besteffort/pod" + uid}}
+	f("v2-cgroupfs.txtar", V2, want)
 }
 
 func TestScanLeavesOutWhatVanishes(t *testing.T) {
