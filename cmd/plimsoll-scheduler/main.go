@@ -21,8 +21,9 @@ import (
 
 func main() {
 	var command *cobra.Command
+	var factory loadaware.Factory
 	newLoadAware := func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
-		plugin, err := loadaware.New(ctx, args, handle)
+		plugin, err := factory.New(ctx, args, handle)
 		if err != nil {
 			return nil, fmt.Errorf("configuration file %q: %w", command.Flag("config").Value, err)
 		}

@@ -25,6 +25,7 @@ package loadaware
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,21 +56,32 @@ type Plugin struct {
 	now      func() time.Time
 }
 
-// New builds the plugin from its arguments and starts watching NodeUtilization until ctx ends. It is
-// the factory that a scheduler registers under Name. It does not wait for the first measurements.
-func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+// Factory builds the plugin for each profile of one scheduler. The profiles differ in their arguments and
+// share one watch of NodeUtilization.
+type Factory struct {
+	mu    sync.Mutex
+	store *store // nil until the first profile is built
+}
+
+// New builds the plugin for a profile from its arguments; a scheduler registers it under Name. The
+// first call starts the watch, which lasts until its ctx ends. No call waits for measurements.
+func (f *Factory) New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 	a, err := parseArgs(args, handle.ProfileName())
 	if err != nil {
 		return nil, err
 	}
-	client, err := newRESTClient(handle.KubeConfig())
-	if err != nil {
-		return nil, fmt.Errorf("building the client for NodeUtilization: %w", err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.store == nil {
+		client, err := newRESTClient(handle.KubeConfig())
+		if err != nil {
+			return nil, fmt.Errorf("building the client for NodeUtilization: %w", err)
+		}
+		logger := klog.LoggerWithName(klog.FromContext(ctx), Name)
+		f.store = newStore(logger, time.Now)
+		go watch(klog.NewContext(ctx, logger), client, f.store)
 	}
-	logger := klog.LoggerWithName(klog.FromContext(ctx), Name)
-	s := newStore(logger, time.Now)
-	go watch(klog.NewContext(ctx, logger), client, s)
-	return &Plugin{args: *a, snapshot: &s.current, now: time.Now}, nil
+	return &Plugin{args: *a, snapshot: &f.store.current, now: time.Now}, nil
 }
 
 // Name returns the plugin's name.

@@ -66,8 +66,8 @@ func TestArgumentsAreDecodedStrictlyOverTheDefaults(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			cancel() // New starts a watch; this test wants none
-			got, err := New(ctx, tt.args, fakeHandle{})
+			cancel() // the factory starts a watch; this test wants none
+			got, err := new(Factory).New(ctx, tt.args, fakeHandle{})
 			if len(tt.wantError) > 0 {
 				if err == nil {
 					t.Fatalf("no error, want one with %q", tt.wantError)
@@ -90,6 +90,27 @@ func TestArgumentsAreDecodedStrictlyOverTheDefaults(t *testing.T) {
 				t.Errorf("arguments (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+func TestProfilesShareMeasurementsAndNotArguments(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var f Factory
+	build := func(args string) *Plugin {
+		t.Helper()
+		p, err := f.New(ctx, &runtime.Unknown{Raw: []byte(args)}, fakeHandle{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.(*Plugin)
+	}
+	one, two := build(`{"safeCPUPercent": 60}`), build(`{"safeCPUPercent": 90}`)
+	if one.snapshot != two.snapshot {
+		t.Error("each profile has measurements of its own")
+	}
+	if one.args.SafeCPUPercent != 60 || two.args.SafeCPUPercent != 90 {
+		t.Errorf("safe lines = %d and %d, want 60 and 90", one.args.SafeCPUPercent, two.args.SafeCPUPercent)
 	}
 }
 

@@ -52,6 +52,7 @@ func TestAPIServer(t *testing.T) {
 	t.Run("scheduler falls back to requests when measurements are stale", func(t *testing.T) { testStaleMeasurements(t, cp) })
 	t.Run("scheduler lets batch give way to online pods only", func(t *testing.T) { testBatchGivesWay(t, cp) })
 	t.Run("scheduler counts pods that were just placed", func(t *testing.T) { testBurst(t, cp) })
+	t.Run("scheduler can batch pods with LoadAware enabled", func(t *testing.T) { testPodsAreSigned(t, cp, s) })
 	t.Run("scheduler needs no more rights than its manifests give", func(t *testing.T) { testNothingWasForbidden(t, s) })
 	t.Run("scheduler refuses bad arguments at start", func(t *testing.T) { testBadArguments(t, cp) })
 }

@@ -23,16 +23,17 @@ const (
 
 // nodePair is two nodes of 4 cores that exist as objects only, and pods that fit nowhere else.
 type nodePair struct {
-	cp    *controlPlane
-	label string
-	pods  int
+	cp            *controlPlane
+	label         string
+	schedulerName string
+	pods          int
 }
 
 const pairLabel = "test.plimsoll.dev/pair"
 
 func (cp *controlPlane) newNodePair(t *testing.T, label string) *nodePair {
 	t.Helper()
-	p := &nodePair{cp: cp, label: label}
+	p := &nodePair{cp: cp, label: label, schedulerName: "plimsoll-scheduler"}
 	for _, which := range []string{"a", "b"} {
 		capacity := corev1.ResourceList{
 			corev1.ResourceCPU:    resource.MustParse("4"),
@@ -65,7 +66,7 @@ func (p *nodePair) createPod(t *testing.T, on, cpu string, labels map[string]str
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", p.label, p.pods), Labels: labels},
 		Spec: corev1.PodSpec{
-			SchedulerName: "plimsoll-scheduler",
+			SchedulerName: p.schedulerName,
 			NodeSelector:  map[string]string{pairLabel: p.label},
 			// No kubelet reports for these nodes, so the control plane will taint them sooner or later.
 			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},

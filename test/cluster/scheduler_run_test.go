@@ -35,14 +35,27 @@ func (s *scheduler) output(t *testing.T) string {
 	return string(content)
 }
 
+// signingProfile is a second profile of the scheduler under test. It lacks the default spreading
+// constraints, with which no pod of a profile is ever signed, whatever the other plugins do.
+const signingProfile = "signing"
+
 // startScheduler runs plimsoll-scheduler until the test ends, with the configuration and the rights of
-// its manifests.
+// its manifests, and with a second profile.
 func startScheduler(t *testing.T, cp *controlPlane) *scheduler {
 	t.Helper()
 	dir := t.TempDir()
 	kubeconfig := cp.serviceAccountKubeconfig(t, dir, systemNamespace, "plimsoll-scheduler")
 	config := readSchedulerConfig(t)
 	config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
+	deployed := config["profiles"].([]any)[0].(map[string]any)
+	config["profiles"] = append(config["profiles"].([]any), map[string]any{
+		"schedulerName": signingProfile,
+		"plugins":       deployed["plugins"],
+		"pluginConfig": []any{
+			map[string]any{"name": "PodTopologySpread", "args": map[string]any{"defaultingType": "List"}},
+			map[string]any{"name": "LoadAware", "args": map[string]any{"safeCPUPercent": 60}},
+		},
+	})
 
 	s := &scheduler{log: filepath.Join(dir, "log"), exited: make(chan struct{})}
 	log, err := os.Create(s.log)
@@ -53,7 +66,8 @@ func startScheduler(t *testing.T, cp *controlPlane) *scheduler {
 	cmd := exec.Command(filepath.Join(cp.bin, "plimsoll-scheduler"),
 		"--config="+writeYAML(t, dir, "config.yaml", config),
 		"--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
-		"--bind-address=127.0.0.1", fmt.Sprint("--secure-port=", freePort(t)))
+		"--bind-address=127.0.0.1", fmt.Sprint("--secure-port=", freePort(t)),
+		"--v=4") // at which it tells about batching
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -73,7 +87,8 @@ func startScheduler(t *testing.T, cp *controlPlane) *scheduler {
 			<-s.exited
 		}
 		if t.Failed() {
-			t.Logf("plimsoll-scheduler's log:\n%s", s.output(t))
+			lines := strings.Split(s.output(t), "\n")
+			t.Logf("the end of plimsoll-scheduler's log:\n%s", strings.Join(lines[max(0, len(lines)-200):], "\n"))
 		}
 	})
 	return s
@@ -128,6 +143,21 @@ func (cp *controlPlane) serviceAccountKubeconfig(t *testing.T, dir, namespace, n
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A pod is batched when all plugins of its profile sign it. One that does not would switch batching off.
+func testPodsAreSigned(t *testing.T, cp *controlPlane, s *scheduler) {
+	p := cp.newNodePair(t, "signed")
+	p.schedulerName = signingProfile
+	p.pick(t, nil)
+	eventually(t, "the order of nodes to be kept for the next pod", func(context.Context) (bool, error) {
+		for line := range strings.SplitSeq(s.output(t), "\n") {
+			if strings.Contains(line, "OpportunisticBatch set batch information") && strings.Contains(line, signingProfile) {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
 }
 
 func testNothingWasForbidden(t *testing.T, s *scheduler) {
