@@ -36,6 +36,9 @@ func demonstrate(ctx context.Context, o options, out *progress) (result *report,
 
 	_, openErr := localcluster.Open(o.cluster.Dir)
 	wasUp := openErr == nil
+	if err := checkAgentPort(wasUp); err != nil {
+		return nil, err
+	}
 	o.cluster.BinDir, o.cluster.Progress = o.binDir, out.out
 	defer func() { err = errors.Join(err, takeDown(context.WithoutCancel(ctx), o, wasUp, out)) }()
 	cluster, err := localcluster.Up(ctx, o.cluster)
@@ -49,7 +52,7 @@ func demonstrate(ctx context.Context, o options, out *progress) (result *report,
 		return cluster.Install(ctx, filepath.Join(o.source, "manifests", "overlays", "local"))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("deploying the agent: %w", err)
+		return nil, fmt.Errorf("deploying the agent (KEEP=1 leaves the cluster up to look into it): %w", err)
 	}
 	s, err := newStage(ctx, o, cluster, workIterations, out)
 	if err != nil {
@@ -60,6 +63,22 @@ func demonstrate(ctx context.Context, o options, out *progress) (result *report,
 		return nil, err
 	}
 	return newReport(s.setup(windows), windows)
+}
+
+// agentAddress is what manifests/base/agent has the agent listen on.
+const agentAddress = ":8470"
+
+// checkAgentPort finds out before anything is brought up that the agent could not listen: it uses the
+// host's network, and on one machine that may be another cluster's agent's already.
+func checkAgentPort(wasUp bool) error {
+	if wasUp {
+		return nil
+	}
+	listener, err := net.Listen("tcp", agentAddress)
+	if err != nil {
+		return fmt.Errorf("the agent could not serve its metrics: %w: end the program that holds the port, perhaps another local cluster's agent", err)
+	}
+	return listener.Close()
 }
 
 // build makes the images of everything that runs in pods.

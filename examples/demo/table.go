@@ -45,7 +45,7 @@ func printReport(out io.Writer, r *report, style style) {
 		rows = append(rows, medians, ranges)
 	}
 	printAligned(out, rows)
-	fmt.Fprintf(out, "Effective utilization: the service's throughput and batch's, each relative to having the machine to itself.\n\n")
+	fmt.Fprintf(out, "\nEffective utilization: the service's throughput and batch's, each relative to having the machine to itself.\n\n")
 	for _, t := range r.Targets {
 		verdict := style.green("met   ")
 		if !t.Met {
