@@ -45,6 +45,7 @@ func TestListeningSocketsAreReadFromTheKernelsTable(t *testing.T) {
    0: 0100007F:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1111 1 0 100 0 0 10 0
    1: 0100007F:192B 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0        0 2222 1 0 100 0 0 10 0
    2: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3333 1 0 100 0 0 10 0
+   3: 0102630A:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4444 1 0 100 0 0 10 0
 `
 	f := func(port int, want []string) {
 		t.Helper()
@@ -52,7 +53,7 @@ func TestListeningSocketsAreReadFromTheKernelsTable(t *testing.T) {
 			t.Errorf("port %d (-want +got):\n%s", port, diff)
 		}
 	}
-	f(6443, []string{"1111"}) // 0x192B; the second line is a connection
+	f(6443, []string{"1111"}) // 0x192B; the second line is a connection, the fourth on another address
 	f(22, []string{"3333"})
 	f(80, nil)
 }

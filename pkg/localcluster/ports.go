@@ -94,7 +94,12 @@ func listeningInodes(text string, port int) []string {
 		if len(f) < 10 || f[3] != listen {
 			continue
 		}
-		_, hex, ok := strings.Cut(f[1], ":")
+		addr, hex, ok := strings.Cut(f[1], ":")
+		// On another address of the machine a port is another port; only 127.0.0.1 and the wildcard are in the way.
+		const loopback, mapped = "0100007F", "0000000000000000FFFF00000100007F"
+		if addr != loopback && addr != mapped && strings.Trim(addr, "0") != "" {
+			continue
+		}
 		if n, err := strconv.ParseUint(hex, 16, 16); ok && err == nil && int(n) == port {
 			inodes = append(inodes, f[9])
 		}

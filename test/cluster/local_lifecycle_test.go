@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -55,6 +57,26 @@ func shortDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// freeBlock is the first of a few free ports in a row, below those that the kernel hands out.
+func freeBlock(t *testing.T, from int) int {
+	t.Helper()
+	free := func(port int) bool {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		return err == nil && l.Close() == nil
+	}
+	for first := from; first < from+2000; first += 20 {
+		n := 0
+		for n < 10 && free(first+n) {
+			n++
+		}
+		if n == 10 {
+			return first
+		}
+	}
+	t.Fatalf("no free ports after %d", from)
+	return 0
 }
 
 // newLocal prepares an instance that is taken down with the test, however that ends.
@@ -123,7 +145,7 @@ func pids(st *localcluster.Status) map[string]int {
 // TestLocalClusterLivesAndLeavesNothing is the life of an instance, with all the deaths in it.
 func TestLocalClusterLivesAndLeavesNothing(t *testing.T) {
 	needRoot(t)
-	l := newLocal(t, 16443)
+	l := newLocal(t, freeBlock(t, 16443))
 	before := takeSnapshot(t, l.options.Dir, l.bin)
 	l.up(t)
 	l.loadGreeter(t)
@@ -204,9 +226,9 @@ func TestDownAfterKilledUp(t *testing.T) {
 	}
 	for name, file := range moments {
 		t.Run(name, func(t *testing.T) {
-			l := newLocal(t, 16443)
+			l := newLocal(t, freeBlock(t, 16443))
 			before := takeSnapshot(t, l.options.Dir, l.bin)
-			cmd := exec.Command(filepath.Join(l.bin, "plimsoll-local"), "up", "--dir", l.options.Dir, "--port", "16443", "--scheduler-config", l.options.SchedulerConfig)
+			cmd := exec.Command(filepath.Join(l.bin, "plimsoll-local"), "up", "--dir", l.options.Dir, "--port", strconv.Itoa(l.options.Port), "--scheduler-config", l.options.SchedulerConfig)
 			cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
@@ -226,7 +248,7 @@ func TestDownAfterKilledUp(t *testing.T) {
 // TestTwoInstancesSideBySide wants each to leave the other alone and the machine as it was, in either order.
 func TestTwoInstancesSideBySide(t *testing.T) {
 	needRoot(t)
-	first, second := newLocal(t, 16443), newLocal(t, 16543)
+	first, second := newLocal(t, freeBlock(t, 16443)), newLocal(t, freeBlock(t, 18443))
 	before := takeSnapshot(t, first.options.Dir, first.bin)
 	first.up(t)
 	second.up(t)

@@ -55,7 +55,7 @@ func TestUpRefusesWhatCannotWork(t *testing.T) {
 			}
 			before := takeSnapshot(t, filepath.Join(place, "c"), bin)
 			script := tc.before + "\n" + `exec "$0" up --dir "$PLACE/c" "$@"`
-			cmd := exec.Command("/bin/sh", append([]string{"-ec", script, filepath.Join(readableBin(t, bin, tc.nobody), "plimsoll-local"), "--port", "16443"}, tc.args...)...)
+			cmd := exec.Command("/bin/sh", append([]string{"-ec", script, filepath.Join(readableBin(t, bin, tc.nobody), "plimsoll-local"), "--port", strconv.Itoa(freeBlock(t, 16443))}, tc.args...)...)
 			if tc.nobody {
 				asNobody(cmd)
 			} else {
@@ -159,7 +159,7 @@ func TestControlPlaneWithoutRoot(t *testing.T) {
 	if err := os.WriteFile(scheduler, []byte("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	t.Log(run("up", "--control-plane-only", "--port", "16443", "--simulated-nodes", "20", "--scheduler-config", scheduler))
+	t.Log(run("up", "--control-plane-only", "--port", strconv.Itoa(freeBlock(t, 16443)), "--simulated-nodes", "20", "--scheduler-config", scheduler))
 	for _, want := range []string{"state            up", "20 of 20 ready"} {
 		if out := run("status"); !strings.Contains(out, want) {
 			t.Errorf("status does not say %q:\n%s", want, out)
