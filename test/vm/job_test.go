@@ -13,7 +13,7 @@ func TestArgumentsThatNameFilesOfTheHostAreLedElsewhere(t *testing.T) {
 			"-test.coverprofile=/tmp/go-build/b001/_cover_.out", "-test.gocoverdir=/tmp/go-build/b001/gocoverdir",
 			"-test.run=^TestA$", "-own=-test.testlogfile=x",
 		},
-		[]string{"PATH=/bin", "PLIMSOLL_TEST_PROCESS=1", "GODEBUG=gctrace=1", "GOFLAGS=-mod=mod", "HOME=/home/me"},
+		[]string{"PATH=/bin", "PLIMSOLL_TEST_PROCESS=1", "GODEBUG=gctrace=1", "GOFLAGS=-mod=mod", "HOME=/"},
 	)
 	want := job{
 		Dir: "/src/test/kernel",
