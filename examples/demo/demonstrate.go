@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -93,6 +94,9 @@ func build(ctx context.Context, o options, out *progress) ([]string, error) {
 
 // takeDown leaves the machine as it was: a cluster that was up before stays up, without the demo's pods.
 func takeDown(ctx context.Context, o options, wasUp bool, out *progress) error {
+	if _, err := os.Stat(o.cluster.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil // an up that failed has cleaned up after itself
+	}
 	local := filepath.Join(o.binDir, "plimsoll-local")
 	if o.cluster.Dir != localcluster.DefaultDir() {
 		local += " --dir " + o.cluster.Dir

@@ -22,7 +22,7 @@ const realtimeMicros = "500000"
 // nothing to do. The shares go with the cluster's groups.
 func allowRealtime(host cgroup.Host, group string) error {
 	above := "/"
-	for _, name := range strings.Split(strings.Trim(group, "/"), "/") {
+	for name := range strings.SplitSeq(strings.Trim(group, "/"), "/") {
 		above = path.Join(above, name)
 		file := filepath.Join(host.Dir("cpu", above), "cpu.rt_runtime_us")
 		err := writeKernelFile(file, realtimeMicros)

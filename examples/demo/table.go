@@ -97,10 +97,11 @@ func printAligned(out io.Writer, rows [][]string) {
 		}
 	}
 	for _, row := range rows {
-		line := fmt.Sprintf("  %-*s", widths[0], row[0])
+		var line strings.Builder
+		fmt.Fprintf(&line, "  %-*s", widths[0], row[0])
 		for i, text := range row[1:] {
-			line += fmt.Sprintf("  %*s", widths[i+1], text)
+			fmt.Fprintf(&line, "  %*s", widths[i+1], text)
 		}
-		fmt.Fprintln(out, strings.TrimRight(line, " "))
+		fmt.Fprintln(out, strings.TrimRight(line.String(), " "))
 	}
 }

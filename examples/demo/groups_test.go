@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
+)
+
+func TestTimelineSharesOutTheBusyTime(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	reading := func(after time.Duration, busy, online, batch int64) counters {
+		return counters{at: start.Add(after), busyMicros: busy, classMicros: map[string]int64{onlineClass: online, batchClass: batch}}
+	}
+	f := func(from, to counters, want point) {
+		t.Helper()
+		if diff := cmp.Diff(want, newPoint(start, from, to)); diff != "" {
+			t.Errorf("(-want,+got):\n%s", diff)
+		}
+	}
+	// Of 1.5 cores busy over half a second 0.5 and 0.75 are of the classes.
+	f(reading(time.Second, 100, 50, 40), reading(1500*time.Millisecond, 750_100, 250_050, 375_040),
+		point{Seconds: 1.5, OnlineCores: 0.5, BatchCores: 0.75, OtherCores: 0.25})
+	// The groups' finer counters may run ahead of the node's.
+	f(reading(0, 0, 0, 0), reading(time.Second, 1_000_000, 600_000, 500_000),
+		point{Seconds: 1, OnlineCores: 0.6, BatchCores: 0.5})
+}
+
+// fakeHost is a v1 host with the given files below its cpu hierarchy.
+func fakeHost(t *testing.T, files map[string]string) cgroup.Host {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		file := filepath.Join(root, "cpu", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cgroup.Host{ProcRoot: "/proc", FSRoot: root, Mode: cgroup.V1, Driver: cgroup.Cgroupfs, Kubepods: "/local/kubepods"}
+}
+
+func TestPodGroupIsFoundInAnyBranch(t *testing.T) {
+	host := fakeHost(t, map[string]string{
+		"local/kubepods/burstable/pod1/aaa/cpu.shares":  "2",
+		"local/kubepods/plimsoll-batch/bbb/cpu.shares":  "2",
+		"local/kubepods/plimsoll-batch/cpu.idle":        "1\n",
+		"local/kubepods/besteffort/pod3/ccc/cpu.shares": "2",
+	})
+	f := func(containerID, want string) {
+		t.Helper()
+		pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{ContainerID: containerID}}}}
+		got, err := podGroup(host, pod)
+		if (err != nil) != (want == "") {
+			t.Errorf("podGroup of %q: %v", containerID, err)
+		}
+		if got != want {
+			t.Errorf("podGroup of %q = %q, want %q", containerID, got, want)
+		}
+	}
+	f("containerd://aaa", "/local/kubepods/burstable/pod1/aaa")
+	f("containerd://bbb", "/local/kubepods/plimsoll-batch/bbb")
+	f("containerd://ccc", "/local/kubepods/besteffort/pod3/ccc")
+	f("containerd://ddd", "")
+	f("", "")
+
+	if err := checkProtected(host, "/local/kubepods/plimsoll-batch/bbb"); err != nil {
+		t.Errorf("checkProtected in the branch = %v, want nil", err)
+	}
+	if err := checkProtected(host, "/local/kubepods/besteffort/pod3/ccc"); err == nil {
+		t.Error("batch outside of the branch was taken for protected")
+	}
+	if err := os.WriteFile(filepath.Join(host.FSRoot, "cpu", "local/kubepods/plimsoll-batch/cpu.idle"), []byte("0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkProtected(host, "/local/kubepods/plimsoll-batch/bbb"); err == nil || !strings.Contains(err.Error(), "cpu.idle") {
+		t.Errorf("checkProtected without cpu.idle = %v, want it named", err)
+	}
+}
+
+func TestRealtimeIsAllowedFromTheTopDown(t *testing.T) {
+	files := map[string]string{}
+	for _, group := range []string{"local", "local/kubepods", "local/kubepods/pod1"} {
+		files[group+"/cpu.rt_runtime_us"] = "0     "
+	}
+	host := fakeHost(t, files)
+	if err := allowRealtime(host, "/local/kubepods/pod1"); err != nil {
+		t.Fatal(err)
+	}
+	for name := range files {
+		got, err := os.ReadFile(filepath.Join(host.FSRoot, "cpu", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != realtimeMicros {
+			t.Errorf("%s is %q, want %q", name, got, realtimeMicros)
+		}
+	}
+	if err := allowRealtime(fakeHost(t, nil), "/local/kubepods/pod1"); err != nil {
+		t.Errorf("on a kernel without the file: %v, want nil", err)
+	}
+	if err := writeKernelFile(filepath.Join(host.FSRoot, "missing"), "1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("writeKernelFile of a missing file = %v, want that it does not exist", err)
+	}
+}

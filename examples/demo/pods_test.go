@@ -1,0 +1,58 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+func mustLoad(t *testing.T, manifest string) *corev1.Pod {
+	t.Helper()
+	pod, err := loadPod(manifest, map[string]string{"SERVICE_CPU": "1000m", "BATCH_CPU": "800m"}, map[string]string{"THREADS": "4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+func TestArmsDifferOnlyInWhatTheyAreNamedFor(t *testing.T) {
+	base := mustLoad(t, manifestOf(bestEffort))
+
+	withRequests := base.DeepCopy()
+	withRequests.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("800m"), corev1.ResourceMemory: resource.MustParse("32Mi"),
+	}
+	if diff := cmp.Diff(withRequests, mustLoad(t, manifestOf(ordinary))); diff != "" {
+		t.Errorf("ordinary differs from BestEffort in more than its requests (-want,+got):\n%s", diff)
+	}
+
+	withClass := base.DeepCopy()
+	withClass.Labels["plimsoll.dev/class"] = "batch"
+	withClass.Spec.SchedulerName = "plimsoll-scheduler"
+	if diff := cmp.Diff(withClass, mustLoad(t, manifestOf(plimsoll))); diff != "" {
+		t.Errorf("Plimsoll differs from BestEffort in more than its class and scheduler (-want,+got):\n%s", diff)
+	}
+
+	if manifestOf(batchAlone) != manifestOf(bestEffort) {
+		t.Errorf("batch alone runs %s, want what BestEffort runs", manifestOf(batchAlone))
+	}
+}
+
+func TestServicePodsTakeTheirNumbers(t *testing.T) {
+	payments := mustLoad(t, "payments")
+	if got := payments.Spec.Containers[0].Resources.Requests.Cpu().String(); got != "1" {
+		t.Errorf("payments requests %s CPU, want 1", got)
+	}
+	loadgen := mustLoad(t, "loadgen")
+	if diff := cmp.Diff([]corev1.Capability{"SYS_NICE"}, loadgen.Spec.Containers[0].SecurityContext.Capabilities.Add); diff != "" {
+		t.Errorf("capabilities of loadgen (-want,+got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]corev1.EnvVar{{Name: "THREADS", Value: "4"}}, loadgen.Spec.Containers[0].Env); diff != "" {
+		t.Errorf("variables (-want,+got):\n%s", diff)
+	}
+	if _, err := loadPod("no-such-pod", nil, nil); err == nil {
+		t.Error("a manifest that is missing was loaded")
+	}
+}
