@@ -103,6 +103,11 @@ func (i *Instance) apiserverArgs() []string {
 		"--client-ca-file=" + l.pki("ca.crt"), "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--kubelet-client-certificate=" + l.pki("kubelet-client.crt"), "--kubelet-client-key=" + l.pki("kubelet-client.key"),
 		"--kubelet-certificate-authority=" + l.pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
+		// For servers that extend the API; without it every component complains about its absence each minute.
+		"--requestheader-client-ca-file=" + l.pki("ca.crt"), "--requestheader-allowed-names=" + frontProxyUser,
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file=" + l.pki("front-proxy.crt"), "--proxy-client-key-file=" + l.pki("front-proxy.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + l.pki("service-account.pub"),
 		"--service-account-signing-key-file=" + l.pki("service-account.key"), "--service-cluster-ip-range=" + i.Network.ServiceCIDR(),
 		"--allow-privileged=true", "--profiling=false",

@@ -63,6 +63,7 @@ func TestCertificatesAreWhatEachSideAsksFor(t *testing.T) {
 		"etcd-client":             {user: "kube-apiserver", client: true},
 		"kube-apiserver":          {user: "kube-apiserver", names: []string{"127.0.0.1", "localhost", "10.99.0.1", "10.99.2.1", "kubernetes.default.svc"}},
 		"kubelet-client":          {user: kubeletClientUser, client: true},
+		"front-proxy":             {user: frontProxyUser, client: true},
 		"admin":                   {user: "plimsoll-local:admin", group: "system:masters", client: true},
 		"kube-controller-manager": {user: "system:kube-controller-manager", names: []string{"127.0.0.1"}, client: true},
 		"plimsoll-scheduler":      {user: "system:kube-scheduler", names: []string{"127.0.0.1"}, client: true},

@@ -165,6 +165,15 @@ type Ports struct {
 	Kwok              int `json:"kwok"`
 }
 
+// text lists them for people.
+func (p Ports) text(controlPlaneOnly bool) string {
+	s := fmt.Sprintf("API server %d, etcd %d and %d, controller manager %d, scheduler %d", p.APIServer, p.EtcdClient, p.EtcdPeer, p.ControllerManager, p.Scheduler)
+	if !controlPlaneOnly {
+		s += fmt.Sprintf(", kubelet %d and %d", p.Kubelet, p.KubeletHealth)
+	}
+	return s
+}
+
 // Instance is what an up has decided, kept in Dir/instance.json from before the first change to the
 // machine on, so that down can undo all of it.
 type Instance struct {

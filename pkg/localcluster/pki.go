@@ -22,6 +22,9 @@ import (
 // certYears is how long certificates last. Nothing renews them: an instance is made anew in seconds.
 const certYears = 10
 
+// frontProxyUser is who the API server is to the servers that extend it.
+const frontProxyUser = "plimsoll-local:front-proxy"
+
 // identity is one certificate to make.
 type identity struct {
 	file   string // name below pki, without .crt and .key
@@ -46,6 +49,7 @@ func (i *Instance) identities() []identity {
 		{file: "etcd-client", user: "kube-apiserver", client: true},
 		{file: "kube-apiserver", user: "kube-apiserver", hosts: api},
 		{file: "kubelet-client", user: kubeletClientUser, client: true},
+		{file: "front-proxy", user: frontProxyUser, client: true},
 		{file: "admin", user: "plimsoll-local:admin", groups: []string{"system:masters"}, client: true},
 		{file: "kube-controller-manager", user: "system:kube-controller-manager", hosts: local, client: true},
 		{file: "plimsoll-scheduler", user: "system:kube-scheduler", hosts: local, client: true},

@@ -161,6 +161,7 @@ func (st *Status) WriteText(out io.Writer) error {
 	if !st.ControlPlaneOnly {
 		fmt.Fprintf(w, "cgroups\t%s\ncgroup root\t%s\ncontainerd\t%s\nNRI\t%s\n", st.CgroupMode, st.CgroupRoot, st.ContainerdSocket, st.NRISocket)
 	}
+	fmt.Fprintf(w, "ports\t%s\n", st.Ports.text(st.ControlPlaneOnly))
 	if st.Nodes.Known {
 		if st.Nodes.Name != "" {
 			fmt.Fprintf(w, "node\t%s (%s) %s\n", st.Nodes.Name, st.NodeIP, readyText(st.Nodes.Ready))
