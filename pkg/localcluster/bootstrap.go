@@ -124,13 +124,12 @@ func (i *Instance) makeSimulatedNodes(ctx context.Context) error {
 	}
 	err = poll(ctx, func(ctx context.Context) (bool, error) {
 		nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: SimulatedLabel + "=true"})
-		if err != nil {
-			return false, nil // asked again, until time is up
-		}
 		ready := 0
-		for n := range nodes.Items {
-			if nodeReady(&nodes.Items[n]) {
-				ready++
+		if err == nil { // else it is asked again, until time is up
+			for n := range nodes.Items {
+				if nodeReady(&nodes.Items[n]) {
+					ready++
+				}
 			}
 		}
 		return ready >= i.SimulatedNodes, nil

@@ -44,7 +44,7 @@ type hierarchy struct {
 }
 
 // wantedControllers must be there for the kubelet to start.
-var wantedControllers = [...]string{"cpu", "cpuset", "memory", "pids"}
+func wantedControllers() []string { return []string{"cpu", "cpuset", "memory", "pids"} }
 
 // parseHierarchies reads the text of /proc/self/mountinfo. A hierarchy that is mounted twice is listed once.
 func parseHierarchies(mountinfo string) []hierarchy {
@@ -60,7 +60,7 @@ func parseHierarchies(mountinfo string) []hierarchy {
 		seen[l[2]] = true // the device number stands for the hierarchy
 		h := hierarchy{path: l[4], v2: r[0] == "cgroup2"}
 		if !h.v2 {
-			for _, opt := range strings.Split(r[2], ",") {
+			for opt := range strings.SplitSeq(r[2], ",") {
 				if !slices.Contains([]string{"rw", "ro", "xattr", "clone_children", "noprefix"}, opt) && !strings.Contains(opt, "=") {
 					h.controllers = append(h.controllers, opt)
 				}
@@ -111,7 +111,7 @@ func checkControllers(hs []hierarchy, mode CgroupMode) error {
 		}
 	}
 	var missing []string
-	for _, c := range wantedControllers {
+	for _, c := range wantedControllers() {
 		if !slices.Contains(have, c) {
 			missing = append(missing, c)
 		}
@@ -168,12 +168,12 @@ func enableControllers(dir string) (switchedOn []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the delegated cgroup controllers: %w", err)
 	}
-	for _, c := range strings.Fields(string(have)) {
+	for c := range strings.FieldsSeq(string(have)) {
 		if slices.Contains(strings.Fields(string(on)), c) {
 			continue
 		}
 		if err := writeKernelFile(control, "+"+c); err != nil {
-			if slices.Contains(wantedControllers[:], c) {
+			if slices.Contains(wantedControllers(), c) {
 				return switchedOn, fmt.Errorf("cgroup v2 does not let %s be delegated here (%w): run on the host itself rather than in a container, or use --control-plane-only", c, err)
 			}
 			continue
@@ -231,7 +231,7 @@ func groupPIDs(dir string) []int {
 		if err != nil {
 			continue
 		}
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
 				pids = append(pids, pid)
 			}

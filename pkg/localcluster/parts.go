@@ -201,8 +201,7 @@ func moduleVersion(ctx context.Context, source, module string) (string, error) {
 	cmd.Dir = source
 	out, err := cmd.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
 		}
 		return "", fmt.Errorf("reading the version of %s from go.mod: %w", module, err)

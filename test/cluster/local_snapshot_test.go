@@ -131,7 +131,7 @@ func processesAndNamespaces(dir, bin string) (processes, namespaces []string, al
 
 func allGroups(mountinfo string) []string {
 	var groups []string
-	for _, line := range strings.Split(mountinfo, "\n") {
+	for line := range strings.SplitSeq(mountinfo, "\n") {
 		left, right, _ := strings.Cut(line, " - ")
 		f := strings.Fields(left)
 		if len(f) < 5 || !strings.HasPrefix(right, "cgroup") {
