@@ -31,7 +31,14 @@ func demonstrate(ctx context.Context, o options, out *progress) (result *report,
 	if err != nil {
 		return nil, err
 	}
-	// On a machine that is still idle, for the number has to be the same in all arms.
+	busyCores, err := coresInUse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if busyCores > idleCores {
+		out.note("  other programs use %.1f of %d cores: the numbers will show them", busyCores, onlineCPUs())
+	}
+	// Before anything of ours runs, and once, for the number has to be the same in all arms.
 	workIterations := spin.IterationsPerMillisecond()
 	out.note("  1 ms of CPU is %d iterations on this machine", workIterations)
 
@@ -63,7 +70,28 @@ func demonstrate(ctx context.Context, o options, out *progress) (result *report,
 	if err != nil {
 		return nil, err
 	}
-	return newReport(s.setup(windows), windows)
+	return newReport(s.setup(windows, busyCores), windows)
+}
+
+// idleCores is how much of a machine may be in use for it to count as idle.
+const idleCores = 0.2
+
+// coresInUse is how many cores are busy now, over a second.
+func coresInUse(ctx context.Context) (float64, error) {
+	idle := newMeter(cgroup.Host{ProcRoot: "/proc"}, nil)
+	defer idle.close()
+	before, err := idle.read()
+	if err != nil {
+		return 0, err
+	}
+	if err := pause(ctx, time.Second); err != nil {
+		return 0, err
+	}
+	after, err := idle.read()
+	if err != nil {
+		return 0, err
+	}
+	return cores(before, after, ""), nil
 }
 
 // agentAddress is what manifests/base/agent has the agent listen on.
@@ -282,7 +310,7 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 }
 
 // setup says what the windows were measured on.
-func (s *stage) setup(windows []window) setup {
+func (s *stage) setup(windows []window, busyCores float64) setup {
 	kernel, err := s.host.KernelVersion()
 	if err != nil {
 		kernel = "unknown"
@@ -291,6 +319,10 @@ func (s *stage) setup(windows []window) setup {
 		Date: time.Now().UTC().Truncate(time.Second), Kernel: kernel, Cgroup: string(s.host.Mode), Kubernetes: s.kubernetes,
 		CPUModel: cpuModel("/proc/cpuinfo"), Cores: onlineCPUs(), Rounds: s.options.rounds, RoundSeconds: s.options.roundDuration().Seconds(),
 		RatePerSecond: s.options.rate, WorkIterations: s.workIterations, BatchThreads: s.options.batchThreads,
+	}
+	if busyCores > idleCores {
+		result.Warnings = append(result.Warnings,
+			fmt.Sprintf("other programs used %.1f cores when the demo started: the numbers show them too", busyCores))
 	}
 	for _, w := range windows {
 		if w.Arm != batchAlone && w.RealtimePriority == 0 {

@@ -31,7 +31,7 @@ func columns() []column {
 
 // printReport prints the table, the targets and what the numbers were measured on.
 func printReport(out io.Writer, r *report, style style) {
-	fmt.Fprintf(out, "\n%s\n\n", style.bold(fmt.Sprintf("Median over %d rounds of %g s, and below it the range", r.Rounds, r.RoundSeconds)))
+	fmt.Fprintf(out, "\n%s\n\n", style.bold(fmt.Sprintf("Median of %g s windows over the rounds (%d), and below it the range", r.RoundSeconds, r.Rounds)))
 	rows := [][]string{{""}}
 	for _, c := range columns() {
 		rows[0] = append(rows[0], c.title)

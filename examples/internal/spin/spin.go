@@ -29,8 +29,8 @@ func Work(iterations int64) uint64 {
 // Calibration settings: a trial long enough that the clock's resolution does not count, short enough
 // that most trials fit between two disturbances, and enough trials that one of them is undisturbed.
 const (
-	trialIterations = 2_000_000
-	trials          = 40
+	trialIterations = 200_000
+	trials          = 500
 )
 
 // IterationsPerMillisecond measures how many iterations this core does in a millisecond when nothing
