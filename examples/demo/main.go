@@ -82,7 +82,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds; each runs every arm once, in another order")
 	flags.IntVar(&o.roundSeconds, "round-seconds", 6, "seconds measured of an arm in a round")
-	flags.Float64Var(&o.rate, "rate", float64(400*runtime.NumCPU()), "requests per second of 1 ms CPU time each")
+	flags.Float64Var(&o.rate, "rate", float64(400*runtime.NumCPU()), "requests per second, each of about 1 ms of CPU")
 	flags.IntVar(&o.batchThreads, "batch-threads", max(4, 2*runtime.NumCPU()), "busy threads of the batch job; with one per core the arms cannot be told apart")
 	flags.Uint64Var(&o.seed, "seed", 1, "seed of the arrival times and of the order of arms")
 	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up afterwards; KEEP=1 in the environment does it too")
