@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -28,11 +27,12 @@ const (
 	installer = "plimsoll-local"
 	// settleTimeout bounds the wait for an applied DaemonSet to have its pods ready.
 	settleTimeout = 90 * time.Second
+	// cgroupRootEnv is how the agent's manifest says the kubelet's cgroupRoot.
+	cgroupRootEnv = "KUBELET_CGROUP_ROOT"
 )
 
-// Install renders a kustomization, fits its DaemonSets to the instance (the API server's port and the
-// kubelet's cgroup root, which no manifest can know), applies it and waits until the DaemonSets' pods
-// are ready.
+// Install renders a kustomization, tells its DaemonSets the kubelet's cgroup root, which no manifest can
+// know, applies it and waits until the DaemonSets' pods are ready.
 func (c *Cluster) Install(ctx context.Context, kustomization string) error {
 	objects, err := renderKustomization(kustomization)
 	if err != nil {
@@ -81,22 +81,17 @@ func renderKustomization(kustomization string) ([]*unstructured.Unstructured, er
 	return objects, nil
 }
 
-// fit sets what differs from instance to instance in a DaemonSet's environment.
+// fit sets what differs from instance to instance in the environment of a DaemonSet's containers.
 func (i *Instance) fit(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	var ds appsv1.DaemonSet
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &ds); err != nil {
 		return nil, fmt.Errorf("reading DaemonSet %s: %w", o.GetName(), err)
 	}
-	values := map[string]string{
-		"KUBERNETES_SERVICE_HOST": "127.0.0.1",
-		"KUBERNETES_SERVICE_PORT": strconv.Itoa(i.Ports.APIServer),
-		"KUBELET_CGROUP_ROOT":     i.CgroupRoot,
-	}
 	for c := range ds.Spec.Template.Spec.Containers {
 		env := ds.Spec.Template.Spec.Containers[c].Env
 		for e := range env {
-			if v, ok := values[env[e].Name]; ok {
-				env[e] = corev1.EnvVar{Name: env[e].Name, Value: v}
+			if env[e].Name == cgroupRootEnv {
+				env[e] = corev1.EnvVar{Name: cgroupRootEnv, Value: i.CgroupRoot}
 			}
 		}
 	}
