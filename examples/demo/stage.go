@@ -149,7 +149,12 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 	}
 	window.meter = newMeter(s.host, groups)
 	defer window.meter.close()
+	restore, err := holdSystem(s.host, s.cluster.CgroupRoot())
+	if err != nil {
+		return measured, err
+	}
 	measured, err = window.measure(ctx)
+	err = errors.Join(err, restore())
 	measured.Arm, measured.Round = slot.arm, slot.round
 	return measured, err
 }
