@@ -1,5 +1,5 @@
 // Package batchidle is the strategy that sets cpu.idle on the batch branch, so that the kernel runs
-// batch work only when no online task wants the CPU. It is set once and holds without the agent.
+// batch work only where no online pod wants the CPU. It is set once and holds without the agent.
 //
 // It is not a cap: batch uses whatever is idle. It never touches a group of the kubelet's: cpu.idle on
 // the kubelet's besteffort tier makes the kubelet's next start fail, because the kernel then refuses
