@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
@@ -10,6 +13,8 @@ import (
 // metrics is what the agent tells Prometheus.
 type metrics struct {
 	registry *prometheus.Registry
+	// showing keeps a scrape from seeing the gauges of half a status.
+	showing sync.RWMutex
 
 	ticks          *prometheus.CounterVec
 	tickSeconds    prometheus.Histogram
@@ -63,11 +68,20 @@ func newMetrics() *metrics {
 	return m
 }
 
+// Gather is what a scrape gets: the gauges of one status.
+func (m *metrics) Gather() ([]*dto.MetricFamily, error) {
+	m.showing.RLock()
+	defer m.showing.RUnlock()
+	return m.registry.Gather()
+}
+
 // allClasses labels what is of the whole node.
 const allClasses = "All"
 
 // show sets the gauges to a measured status. A class that was not measured is not shown.
 func (m *metrics) show(s *v1alpha1.NodeUtilizationStatus) {
+	m.showing.Lock()
+	defer m.showing.Unlock()
 	for _, v := range []*prometheus.GaugeVec{m.cores, m.memory, m.pods, m.pressure} {
 		v.Reset()
 	}

@@ -17,8 +17,12 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
-// publishTimeout bounds one write to the API server.
-const publishTimeout = 10 * time.Second
+const (
+	// publishTimeout bounds one write to the API server.
+	publishTimeout = 10 * time.Second
+	// firstPause and lastPause are the time to the next write after one that failed; it doubles each time.
+	firstPause, lastPause = time.Second, 30 * time.Second
+)
 
 // publisher writes this node's NodeUtilization. Offer never waits for the API server: while a write is
 // under way the newest status replaces any older one that waits.
@@ -85,8 +89,10 @@ func (p *publisher) offer(s *v1alpha1.NodeUtilizationStatus) {
 	p.waiting <- s // only this goroutine sends, so there is room
 }
 
-// run writes what is offered until ctx ends.
+// run writes what is offered until ctx ends. While writes fail it pauses between them, and then writes
+// the newest status.
 func (p *publisher) run(ctx context.Context) {
+	pause := firstPause
 	for {
 		select {
 		case <-ctx.Done():
@@ -99,9 +105,15 @@ func (p *publisher) run(ctx context.Context) {
 				}
 				p.version = ""
 				p.metrics.publishes.WithLabelValues("error").Inc()
-				p.log.Error("writing NodeUtilization", "node", p.nodeName, "error", err)
+				p.log.Error("writing NodeUtilization", "node", p.nodeName, "error", err, "retryIn", pause)
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+				pause = min(2*pause, lastPause)
 				continue
 			}
+			pause = firstPause
 			p.metrics.publishes.WithLabelValues("ok").Inc()
 			p.metrics.publishSeconds.Observe(time.Since(started).Seconds())
 			p.written.Store(&writtenStatus{at: started, status: s})

@@ -41,7 +41,7 @@ func serve(ctx context.Context, address string, m *metrics, live, ready func() e
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m, promhttp.HandlerOpts{}))
 	mux.Handle("GET /healthz", probe(live))
 	mux.Handle("GET /readyz", probe(ready))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
