@@ -83,7 +83,11 @@ func partNames(parts []Part) string {
 // FindSource walks up from each start to the module's source tree. It answers "" when there is none.
 func FindSource(starts ...string) string {
 	for _, start := range starts {
-		for dir := start; dir != ""; dir = filepath.Dir(dir) {
+		start, err := filepath.Abs(start)
+		if err != nil {
+			continue // no working directory to start from
+		}
+		for dir := start; ; dir = filepath.Dir(dir) {
 			if b, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && bytes.HasPrefix(b, []byte("module "+modulePath+"\n")) {
 				return dir
 			}

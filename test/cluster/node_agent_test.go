@@ -32,15 +32,11 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
-	"github.com/plimsoll/plimsoll/pkg/image"
 	"github.com/plimsoll/plimsoll/pkg/localcluster"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
-const (
-	agentImage = "localhost/plimsoll/plimsoll-agent:dev"
-	batchImage = "localhost/plimsoll/batch:dev"
-)
+const batchImage = "localhost/plimsoll/batch:dev"
 
 // TestAgentOnARealNode runs the agent as a DaemonSet pod on a real kubelet, containerd and kernel, and
 // follows one batch pod from its creation to its end.
@@ -133,13 +129,9 @@ func startNode(t *testing.T) *node {
 	if n.objects, err = dynamic.NewForConfig(n.config); err != nil {
 		t.Fatal(err)
 	}
-	var archives []string
-	for ref, binary := range map[string]string{agentImage: "plimsoll-agent", batchImage: "batch"} {
-		archive := filepath.Join(dir, binary+".tar")
-		if err := image.WriteFile(archive, image.Spec{Ref: ref, Binary: filepath.Join(bin, binary)}); err != nil {
-			t.Fatalf("%v: build the binaries with `make build parts`", err)
-		}
-		archives = append(archives, archive)
+	archives, err := localcluster.BuildImages(t.Context(), localcluster.FindSource("."), filepath.Join(dir, "images"), []string{"plimsoll-agent", "batch"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if _, err := n.cluster.Load(t.Context(), io.Discard, archives...); err != nil {
 		t.Fatal(err)
@@ -334,10 +326,15 @@ func (n *node) testKubeletAPIs(t *testing.T, batch *corev1.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: &out, Stderr: &out}); err != nil || !strings.Contains(out.String(), "threads") {
-		t.Errorf("kubectl exec: %v\n%s", err, out.String())
-	}
+	// A command that ends at once may do so before the runtime has its streams attached, and its output is
+	// then lost on any pod; so it is asked until it answers.
+	eventually(t, "the output of a command in the batch pod", func(ctx context.Context) (bool, error) {
+		var out bytes.Buffer
+		if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out}); err != nil {
+			return false, fmt.Errorf("kubectl exec: %w\n%s", err, out.String())
+		}
+		return strings.Contains(out.String(), "threads"), nil
+	})
 }
 
 func (n *node) agentPod(ctx context.Context) (*corev1.Pod, error) {
@@ -402,25 +399,23 @@ func (n *node) groupOf(uid string) (string, error) {
 }
 
 func (n *node) testKubeletRestart(t *testing.T, pods ...*corev1.Pod) {
-	lastBeat := func(ctx context.Context) (time.Time, bool) {
-		node, err := n.client.CoreV1().Nodes().Get(ctx, n.cluster.NodeName(), metav1.GetOptions{})
-		if err != nil {
-			return time.Time{}, false
-		}
-		for _, c := range node.Status.Conditions {
-			if c.Type == corev1.NodeReady {
-				return c.LastHeartbeatTime.Time, c.Status == corev1.ConditionTrue
-			}
-		}
-		return time.Time{}, false
-	}
-	restarted := time.Now().Truncate(time.Second)
+	restarted := time.Now()
 	if err := n.cluster.Restart(t.Context(), "kubelet"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the restarted kubelet to say that the node is ready", func(ctx context.Context) (bool, error) {
-		beat, ready := lastBeat(ctx)
-		return ready && beat.After(restarted), nil
+	eventually(t, "the restarted kubelet to renew its lease and the node to be ready", func(ctx context.Context) (bool, error) {
+		lease, err := n.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, n.cluster.NodeName(), metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		node, err := n.client.CoreV1().Nodes().Get(ctx, n.cluster.NodeName(), metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		ready := slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
+		return ready && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(restarted), nil
 	})
 	if got := n.idle(t, n.host.BatchBranch()); got != "1" {
 		t.Errorf("cpu.idle of the branch is %s after the kubelet's restart, want 1", got)

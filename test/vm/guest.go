@@ -55,7 +55,7 @@ func runJob() (code int, err error) {
 		return 0, err
 	}
 	c := exec.Command(programPath, j.Args...)
-	c.Dir, c.Env = j.Dir, append([]string{"PATH=/", "HOME=/tmp", "TMPDIR=/tmp"}, j.Env...)
+	c.Dir, c.Env = j.Dir, append([]string{"PATH=/", "HOME=" + scratchDir, "TMPDIR=" + scratchDir}, j.Env...)
 	c.Stdout, c.Stderr = out, out
 	if err := c.Start(); err != nil {
 		return 0, fmt.Errorf("starting the program: %w", err)
@@ -65,7 +65,7 @@ func runJob() (code int, err error) {
 
 func mountAll() error {
 	for _, m := range []struct{ kind, at string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}, {"cgroup2", cgroupRoot},
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", scratchDir}, {"cgroup2", cgroupRoot},
 	} {
 		// The kernel mounts devtmpfs by itself where it is built so.
 		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {

@@ -44,7 +44,7 @@ func filesBelow(dir string) ([]packed, error) {
 func writeInitrd(to io.Writer, init string, j job, files []packed) error {
 	w := cpio.NewWriter(to)
 	files = append([]packed{{host: init, guest: "/init", mode: 0o755}}, files...)
-	dirs := []string{j.Dir, "/proc", "/sys", "/dev", "/tmp", coverDir}
+	dirs := []string{j.Dir, "/proc", "/sys", "/dev", scratchDir, coverDir}
 	for _, f := range files {
 		dirs = append(dirs, path.Dir(f.guest))
 	}

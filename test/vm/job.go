@@ -11,6 +11,9 @@ const (
 	programPath = "/program"
 	coverPath   = "/cover.out"
 	coverDir    = "/cover"
+	// scratchDir is the guest's TMPDIR, a file system of its own. It is not /tmp: the working directory,
+	// which is the host's, may be below that and would be hidden.
+	scratchDir = "/scratch"
 )
 
 // The virtio serial ports over which the guest answers.

@@ -58,8 +58,11 @@ func (m machine) run(ctx context.Context, j job, files []packed, coverProfile st
 		}
 	}
 	log, _ := os.ReadFile(filepath.Join(dir, "kernel.log")) // it may well not have come so far
-	return exitMachine, fmt.Errorf("the machine gave no result (%w); the kernel's last words:\n%s",
-		errors.Join(runErr, context.Cause(ctx)), log[max(0, len(log)-4000):])
+	cause := errors.Join(runErr, context.Cause(ctx), readErr)
+	if cause == nil {
+		cause = errors.New("it ended without one")
+	}
+	return exitMachine, fmt.Errorf("the machine gave no result (%w); the kernel's last words:\n%s", cause, log[max(0, len(log)-4000):])
 }
 
 func (m machine) writeInitrd(name string, j job, files []packed) error {
