@@ -44,9 +44,11 @@ func Run(ctx context.Context, o Options) error {
 	alive.lastTick.Store(time.Now().UnixNano())
 
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var group sync.WaitGroup
-	defer group.Wait()
+	defer func() {
+		cancel(nil) // first, or an error below would wait for ever for what runs until ctx ends
+		group.Wait()
+	}()
 	group.Go(func() {
 		ready := func() error { return readiness(alive, pub) }
 		if err := serve(ctx, o.ListenAddress, m, func() error { return alive.live(time.Now()) }, ready); err != nil {

@@ -29,7 +29,7 @@ type loop struct {
 	health   *health
 	log      *slog.Logger
 
-	// status is what is published, built anew from the fixed part each tick.
+	// fixed is the part of the published status that never changes; the rest is built anew each tick.
 	fixed      v1alpha1.NodeUtilizationStatus
 	conditions []metav1.Condition
 	offeredAt  time.Time
