@@ -62,6 +62,16 @@ type NodeUtilizationStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Pods []PodUtilization `json:"pods,omitempty"`
 
+	// workloads is what one pod of each workload on this node uses, by time of day, so that a scheduler
+	// can tell what another pod of it will use. The workloads that use most come first; the rest is left out.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Workloads []WorkloadProfile `json:"workloads,omitempty"`
+	// forecast is what latency-sensitive pods will use; absent until there is a measurement to start from.
+	Forecast *Forecast `json:"forecast,omitempty"`
+	// lendable is what batch work may use, with the arithmetic behind it; absent without a fresh measurement.
+	Lendable *Lendable `json:"lendable,omitempty"`
 	// cgroupMode is the cgroup hierarchy of the node.
 	// +kubebuilder:validation:Enum=v1;v2;hybrid
 	CgroupMode string `json:"cgroupMode,omitempty"`
@@ -70,6 +80,11 @@ type NodeUtilizationStatus struct {
 	// +kubebuilder:validation:MaxLength=128
 	KernelVersion string `json:"kernelVersion,omitempty"`
 
+	// capabilities is what this host can do, found by trying and not by version.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Capabilities []Capability `json:"capabilities,omitempty"`
 	// strategies is what the agent was told to do about batch work.
 	// +listType=map
 	// +listMapKey=name
@@ -119,7 +134,174 @@ type ClassUtilization struct {
 
 	// pressure is the worst pressure among the groups of the class; absent where the kernel has no PSI for them.
 	Pressure *Pressure `json:"pressure,omitempty"`
+	// windows is how the use of the class was spread over some times up to now: 10 s, 1 min, 5 min and 1 h.
+	// A window that is longer than the history is absent.
+	// +listType=map
+	// +listMapKey=windowSeconds
+	// +kubebuilder:validation:MaxItems=8
+	Windows []WindowUtilization `json:"windows,omitempty"`
 }
+
+// WindowUtilization is how use was spread over the last windowSeconds.
+type WindowUtilization struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=604800
+	WindowSeconds int32 `json:"windowSeconds"`
+	// milliCPU is CPU in thousandths of a core.
+	MilliCPU Distribution `json:"milliCPU"`
+	// memoryBytes is the working set.
+	MemoryBytes Distribution `json:"memoryBytes"`
+}
+
+// Distribution is the spread of a quantity in its own unit. Percentiles are at most 1 % off.
+type Distribution struct {
+	// +kubebuilder:validation:Minimum=0
+	Mean int64 `json:"mean"`
+	// +kubebuilder:validation:Minimum=0
+	P50 int64 `json:"p50"`
+	// +kubebuilder:validation:Minimum=0
+	P95 int64 `json:"p95"`
+	// +kubebuilder:validation:Minimum=0
+	P99 int64 `json:"p99"`
+	// +kubebuilder:validation:Minimum=0
+	Max int64 `json:"max"`
+}
+
+// WorkloadProfile is what one pod of a workload uses, by the hour of the day (UTC).
+type WorkloadProfile struct {
+	// name is the workload as namespace/Kind/name of the pod's topmost owner that its labels or owner
+	// references tell: payments/Deployment/api.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Name  string `json:"name"`
+	Class Class  `json:"class"`
+	// pods is how many pods of the workload run on this node now.
+	// +kubebuilder:validation:Minimum=0
+	Pods int32 `json:"pods"`
+	// historySeconds is how much of its use the profile rests on.
+	// +kubebuilder:validation:Minimum=0
+	HistorySeconds int64 `json:"historySeconds"`
+	// milliCPU is the spread of one pod's CPU use, in thousandths of a core, over the history.
+	MilliCPU Distribution `json:"milliCPU"`
+	// memoryBytes is the spread of one pod's working set over the history.
+	MemoryBytes Distribution `json:"memoryBytes"`
+	// hourlyPeakMilliCPU is one pod's p95 of CPU use in each hour of the day, 00:00 UTC first. 24 entries,
+	// or none while there is less than a day of history.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=24
+	// +kubebuilder:validation:items:Minimum=0
+	HourlyPeakMilliCPU []int64 `json:"hourlyPeakMilliCPU,omitempty"`
+	// runSeconds is the spread of how long its pods ran, of those that have ended on this node; absent for none.
+	RunSeconds *Distribution `json:"runSeconds,omitempty"`
+}
+
+// Forecast is what latency-sensitive pods of the node will use, as peaks within steps of equal length.
+type Forecast struct {
+	// start is when the first step begins.
+	Start metav1.Time `json:"start"`
+	// stepSeconds is the length of a step.
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=86400
+	StepSeconds int32 `json:"stepSeconds"`
+	// quantilePermille is the stated quantile of the peaks: 990 means that one interval in a hundred may exceed it.
+	// +kubebuilder:validation:Minimum=500
+	// +kubebuilder:validation:Maximum=999
+	QuantilePermille int32 `json:"quantilePermille"`
+	// confidencePermille grows with the history behind the forecast, from 0 to 1000.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	ConfidencePermille int32 `json:"confidencePermille"`
+	// historySeconds is how much history there is.
+	// +kubebuilder:validation:Minimum=0
+	HistorySeconds int64 `json:"historySeconds"`
+	// coldStart is true while the history is too short for the time of day to be known.
+	ColdStart bool `json:"coldStart"`
+	// peakMilliCPU is, for each step, what CPU use will not exceed at quantilePermille.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=96
+	// +kubebuilder:validation:items:Minimum=0
+	PeakMilliCPU []int64 `json:"peakMilliCPU"`
+	// medianMilliCPU is, for each step, the median of CPU use. As long as peakMilliCPU.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=96
+	// +kubebuilder:validation:items:Minimum=0
+	MedianMilliCPU []int64 `json:"medianMilliCPU"`
+	// peakMemoryBytes is the peak of the working set over all steps at quantilePermille.
+	// +kubebuilder:validation:Minimum=0
+	PeakMemoryBytes int64 `json:"peakMemoryBytes"`
+}
+
+// Lendable is what batch work may use on this node.
+type Lendable struct {
+	// milliCPU is CPU in thousandths of a core.
+	MilliCPU LendableSum `json:"milliCPU"`
+	// memoryBytes is memory in bytes.
+	MemoryBytes LendableSum `json:"memoryBytes"`
+	// horizonSeconds is how far the forecast peak looks ahead.
+	// +kubebuilder:validation:Minimum=0
+	HorizonSeconds int32 `json:"horizonSeconds"`
+	// reason is why published differs from computed, or why nothing is lent; empty where neither is so.
+	// +kubebuilder:validation:MaxLength=256
+	Reason string `json:"reason,omitempty"`
+}
+
+// LendableSum is the arithmetic of one resource, in its unit:
+//
+//	computed = max(0, safeLine - system - forecastPeak - margin)
+//
+// published follows computed: down at once, up slowly, and not for small differences.
+type LendableSum struct {
+	// safeLine is the node's capacity times the safe line that the agent was given.
+	// +kubebuilder:validation:Minimum=0
+	SafeLine int64 `json:"safeLine"`
+	// system is the use of what is neither batch nor latency-sensitive: its peak over the last minutes.
+	// +kubebuilder:validation:Minimum=0
+	System int64 `json:"system"`
+	// forecastPeak is the peak of latency-sensitive use over the horizon.
+	// +kubebuilder:validation:Minimum=0
+	ForecastPeak int64 `json:"forecastPeak"`
+	// margin is kept free beyond that: more, the less the forecast can be trusted.
+	// +kubebuilder:validation:Minimum=0
+	Margin int64 `json:"margin"`
+	// +kubebuilder:validation:Minimum=0
+	Computed int64 `json:"computed"`
+	// published is the node's extended resource.
+	// +kubebuilder:validation:Minimum=0
+	Published int64 `json:"published"`
+	// lent is what the batch pods on the node have asked for.
+	// +kubebuilder:validation:Minimum=0
+	Lent int64 `json:"lent"`
+	// lentUnused is what they have asked for and do not use.
+	// +kubebuilder:validation:Minimum=0
+	LentUnused int64 `json:"lentUnused"`
+	// usedBeyondLent is what they use beyond what they have asked for.
+	// +kubebuilder:validation:Minimum=0
+	UsedBeyondLent int64 `json:"usedBeyondLent"`
+}
+
+// Capability is one thing that the host can or cannot do.
+type Capability struct {
+	// name is a knob or a kernel feature, for example cpu.idle or cpu.idle.shields.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// state is Works (tried, and it does), Fails (tried, and it does not) or Unknown (it could not be tried).
+	// +kubebuilder:validation:Enum=Works;Fails;Unknown
+	State CapabilityState `json:"state"`
+	// detail is what was tried and what came of it.
+	// +kubebuilder:validation:MaxLength=256
+	Detail string `json:"detail,omitempty"`
+}
+
+// CapabilityState is whether a capability was found.
+type CapabilityState string
+
+// The states of a capability.
+const (
+	CapabilityWorks   CapabilityState = "Works"
+	CapabilityFails   CapabilityState = "Fails"
+	CapabilityUnknown CapabilityState = "Unknown"
+)
 
 // Pressure is the share of wall time in which tasks waited for a resource: the kernel's PSI
 // (Documentation/accounting/psi.rst), in thousandths.
