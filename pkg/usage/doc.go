@@ -1,5 +1,6 @@
 // Package usage turns raw counters into rates: what a node, its classes and its pods use, over a
-// sliding window. It is pure: no file, no clock, no network; time comes in with each Sample.
+// sliding window; and keeps what the online work of a node used by the time of day, to forecast its peak.
+// It is pure: no file, no clock, no network; time comes in with each Sample.
 //
 // It does not read the kernel (package cgroup does) and does not decide anything (package qos does).
 //
