@@ -12,7 +12,7 @@ export CGO_ENABLED=0
 
 api=pkg/api/v1alpha1
 crd=manifests/base/crd
-mkdir -p "$tree/$api" "$tree/$crd"
+mkdir -p "$tree/$api" "$tree/$crd" "$tree/docs"
 
 # A type that is gone must take its CRD with it.
 rm -f "$tree/$api/zz_generated.deepcopy.go" "$tree/$crd"/plimsoll.dev_*.yaml
@@ -21,3 +21,6 @@ rm -f "$tree/$api/zz_generated.deepcopy.go" "$tree/$crd"/plimsoll.dev_*.yaml
 hack/tool.sh controller-gen paths="./$api" \
   object output:object:dir="$tree/$api" \
   crd output:crd:dir="$tree/$crd"
+
+# The page of every kernel setting, from the table that the agent goes by.
+go run ./hack/knobsdoc >"$tree/docs/knobs.md"

@@ -40,8 +40,10 @@ type Host struct {
 	ProcRoot string
 	// FSRoot is where the cgroup hierarchies are mounted, for example /sys/fs/cgroup.
 	FSRoot string
-	Mode   Mode
-	Driver Driver
+	// ResctrlRoot is where resctrl is mounted, for example /sys/fs/resctrl; empty where it is not.
+	ResctrlRoot string
+	Mode        Mode
+	Driver      Driver
 	// Kubepods is the group above all pods, relative to a hierarchy's root, for example /kubepods.
 	Kubepods string
 }

@@ -17,11 +17,18 @@ func TestEveryKnobSaysWhereItIsAndHowToUndoIt(t *testing.T) {
 		}
 		seen[k.Knob] = true
 		for what, text := range map[string]string{
-			"unit": k.Unit, "range": k.Range, "v2 file": k.V2File, "v1 controller": k.V1Controller, "v1 file": k.V1File,
-			"first kernel": k.Since, "other writers": k.AlsoWrittenBy, "undo": k.Undo,
+			"summary": k.Summary, "unit": k.Unit, "range": k.Range, "rules": k.Rules, "other writers": k.AlsoWrittenBy, "undo": k.Undo,
 		} {
 			if text == "" {
 				t.Errorf("knob %s does not say its %s", k.Knob, what)
+			}
+		}
+		for mode, in := range map[Mode]KnobFiles{V1: k.V1, V2: k.V2} {
+			if len(in.Files) > 0 && (in.Format == "" || in.Since == "") {
+				t.Errorf("knob %s does not say its format or first kernel on %s", k.Knob, mode)
+			}
+			if len(in.Files) > 0 && mode == V1 && in.Controller == "" && k.Knob != qos.ResctrlSchemata {
+				t.Errorf("knob %s does not say its v1 controller", k.Knob)
 			}
 		}
 	}

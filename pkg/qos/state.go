@@ -9,10 +9,40 @@ import (
 // Knob is one kernel setting of a group, by its neutral name.
 type Knob string
 
-// The knobs that strategies may claim.
+// The knobs that strategies may claim. Package cgroup's table has each one's unit, range and files, and
+// docs/knobs.md is made from it.
 const (
+	// CPUWeight is a group's share of contended CPU against its siblings'.
+	CPUWeight Knob = "cpu.weight"
 	// CPUIdle is 1 where a group's tasks run only when no other group at its level wants the CPU, else 0.
 	CPUIdle Knob = "cpu.idle"
+	// CPUQuota is the CPU time that a group may use in a period.
+	CPUQuota Knob = "cpu.quota"
+	// CPUBurst is the unused quota that a group may save up and use above its quota.
+	CPUBurst Knob = "cpu.burst"
+	// CPUSetCPUs is the CPUs, and CPUSetMems the memory nodes, that a group may use.
+	CPUSetCPUs Knob = "cpuset.cpus"
+	CPUSetMems Knob = "cpuset.mems"
+	// MemoryMin is never reclaimed from a group; MemoryLow only when nothing else can be.
+	MemoryMin Knob = "memory.min"
+	MemoryLow Knob = "memory.low"
+	// MemoryHigh is where a group is slowed and reclaimed; at MemoryMax its tasks are killed.
+	MemoryHigh Knob = "memory.high"
+	MemoryMax  Knob = "memory.max"
+	// MemoryReclaim is an action: reclaim so much from a group now.
+	MemoryReclaim Knob = "memory.reclaim"
+	// IOWeight is a group's share of contended disks against its siblings'.
+	IOWeight Knob = "io.weight"
+	// IOLatency is the completion latency of disks below which a group is not slowed for others.
+	IOLatency Knob = "io.latency"
+	// IOMax is limits of bytes and operations per second for each disk.
+	IOMax Knob = "io.max"
+	// PIDsMax is how many tasks a group may have.
+	PIDsMax Knob = "pids.max"
+	// ResctrlSchemata is the share of cache and memory bandwidth.
+	ResctrlSchemata Knob = "resctrl.schemata"
+	// CoreCookie keeps a group's tasks from sharing a core with others.
+	CoreCookie Knob = "core.cookie"
 )
 
 // Kind is what a group is for.
