@@ -153,7 +153,12 @@ func freePort(t *testing.T) int {
 // eventually waits for the condition; an error of the condition is final.
 func eventually(t *testing.T, what string, condition wait.ConditionWithContextFunc) {
 	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, condition); err != nil {
+	waitAtMost(t, patience, what, condition)
+}
+
+func waitAtMost(t *testing.T, limit time.Duration, what string, condition wait.ConditionWithContextFunc) {
+	t.Helper()
+	if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, limit, true, condition); err != nil {
 		t.Fatalf("waiting for %s: %v", what, err)
 	}
 }

@@ -13,6 +13,17 @@ const (
 	// ClassLabel on a pod, or on its namespace, says the pod's Class.
 	ClassLabel = "plimsoll.dev/class"
 
+	// BatchCPUResource and BatchMemoryResource are the extended resources that batch pods ask for and nodes
+	// lend: integer thousandths of a core, and bytes.
+	BatchCPUResource    = GroupName + "/batch-cpu"
+	BatchMemoryResource = GroupName + "/batch-memory"
+
+	// BatchResourcesAnnotation is put on a batch pod by the admission policy: what each of its containers is
+	// scheduled with and held to, as JSON, see BatchResources.
+	BatchResourcesAnnotation = GroupName + "/batch-resources"
+	// OriginalResourcesAnnotation keeps, as JSON for people, what the admission policy changed in a batch pod.
+	OriginalResourcesAnnotation = GroupName + "/original-resources"
+
 	// FieldManager owns the fields of NodeUtilization.
 	FieldManager = "plimsoll-agent"
 )
