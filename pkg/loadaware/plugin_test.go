@@ -151,7 +151,7 @@ func TestScoreGoesByMeasurementUntilItIsStale(t *testing.T) {
 	for _, tt := range []struct {
 		seconds float64
 		want    int64
-	}{{0, byMeasurement}, {89, byMeasurement}, {90, byRequests}, {1e6, byRequests}} {
+	}{{0, byMeasurement}, {299, byMeasurement}, {300, byRequests}, {1e6, byRequests}} {
 		now = at(tt.seconds)
 		state := newFakeState()
 		preFilter(t, p, state)

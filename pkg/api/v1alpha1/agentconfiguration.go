@@ -42,25 +42,88 @@ type AgentConfiguration struct {
 	// runtimeHook says what happens to batch containers when they are created.
 	RuntimeHook RuntimeHookConfiguration `json:"runtimeHook"`
 
+	// lending says how much of the node batch work may use, and whether the node offers it.
+	Lending LendingConfiguration `json:"lending"`
+
 	// strategies to run, each at most once. A strategy that is not named is Off.
 	// Default: batchidle in mode Observe.
 	Strategies []StrategyConfiguration `json:"strategies"`
 }
 
-// PublishConfiguration says when NodeUtilization is written: at most once in minIntervalMilliseconds,
-// when something has moved by more than changePermille of the node's capacity, and at least once in
-// heartbeatMilliseconds.
+// PublishConfiguration says when NodeUtilization is written. Between two writes readers see the last
+// one; how wrong that is, in thousandths of the node's capacity, is the error. It is taken of the CPU and
+// memory of the node, of each class and of each pod, and the largest counts.
+//
+// A write is due when the error is jumpPermille or more; when the error times the time that it has lasted
+// is errorBudgetPermilleSeconds or more; and heartbeatMilliseconds after the last write. On a node whose
+// use never rests the budget grows until there is hardly more than one write in
+// averageIntervalMilliseconds. News that are no measurement, a condition for example, are written at once.
 type PublishConfiguration struct {
-	// minIntervalMilliseconds is the shortest time between two writes. 100 to 600000; default 1000.
+	// minIntervalMilliseconds is the shortest time between two writes, whatever happens. 100 to 600000;
+	// default 1000.
 	MinIntervalMilliseconds int64 `json:"minIntervalMilliseconds"`
 
-	// heartbeatMilliseconds is the longest time between two writes. From minIntervalMilliseconds to
-	// 3600000; default 30000.
+	// averageIntervalMilliseconds is the time between two writes that a restless node is held to. From
+	// minIntervalMilliseconds to 3600000; default 75000.
+	AverageIntervalMilliseconds int64 `json:"averageIntervalMilliseconds"`
+
+	// heartbeatMilliseconds is the longest time between two writes. It must be well below the scheduler's
+	// staleAfterSeconds. From minIntervalMilliseconds to 3600000; default 120000.
 	HeartbeatMilliseconds int64 `json:"heartbeatMilliseconds"`
 
-	// changePermille is how far the CPU or memory of the node, a class or a pod must have moved from
-	// what was last written, in thousandths of the node's capacity. 0 to 1000; default 10.
+	// changePermille is the error that readers need not be told of before the heartbeat. 0 to 1000; default 5.
 	ChangePermille int64 `json:"changePermille"`
+
+	// jumpPermille is the error that readers are told of at once. From changePermille to 1000; default 100.
+	JumpPermille int64 `json:"jumpPermille"`
+
+	// errorBudgetPermilleSeconds is the error times its duration that readers are told of: with 200, an
+	// error of 20 thousandths is told of after 10 seconds. 0 to 100000; default 200.
+	ErrorBudgetPermilleSeconds int64 `json:"errorBudgetPermilleSeconds"`
+}
+
+// LendingConfiguration says how much of the node batch work may use: of CPU and of memory
+//
+//	lendable = capacity x safe line - system - peak forecast of latency-sensitive use - margin
+//
+// never below 0. What is published follows down at once. It follows up to the least that was lendable in
+// the last raiseAfterSeconds.
+type LendingConfiguration struct {
+	// mode is Enforce (the node offers it as plimsoll.dev/batch-cpu and plimsoll.dev/batch-memory), Observe
+	// (it is computed and shown in NodeUtilization) or Off (it is not computed). Default Observe.
+	Mode Mode `json:"mode"`
+
+	// cpu and memory say how much of each may be lent.
+	CPU    LendingResource `json:"cpu"`
+	Memory LendingResource `json:"memory"`
+
+	// horizonSeconds is how far the forecast looks ahead. 300 to 86400; default 3600.
+	HorizonSeconds int64 `json:"horizonSeconds"`
+
+	// quantilePermille is the quantile of the forecast: 990 means that one interval in a hundred may
+	// exceed it. 500 to 999; default 990.
+	QuantilePermille int64 `json:"quantilePermille"`
+
+	// raiseAfterSeconds is how long more must have been lendable before more is lent. 10 to 86400; default 600.
+	RaiseAfterSeconds int64 `json:"raiseAfterSeconds"`
+
+	// deadBandPermille is how much more must be lendable before more is lent, in thousandths of the
+	// node's capacity. 0 to 200; default 10.
+	DeadBandPermille int64 `json:"deadBandPermille"`
+}
+
+// LendingResource says how much of one resource may be lent, in thousandths of the node's capacity.
+type LendingResource struct {
+	// safeLinePermille is how much of the node may be in use by all. 1 to 1000; default 800 of CPU and 850
+	// of memory.
+	SafeLinePermille int64 `json:"safeLinePermille"`
+
+	// marginPermille is kept free beyond the forecast when it rests on enough history. 0 to 1000; default 20.
+	MarginPermille int64 `json:"marginPermille"`
+
+	// coldMarginPermille is kept free when there is no history; in between the margin shrinks as the
+	// forecast's confidence grows. From marginPermille to 1000; default 200.
+	ColdMarginPermille int64 `json:"coldMarginPermille"`
 }
 
 // RuntimeHookConfiguration says what happens to batch containers when the container runtime creates them.

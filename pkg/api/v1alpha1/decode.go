@@ -32,6 +32,7 @@ func ParseAgentConfiguration(data []byte) (*AgentConfiguration, error) {
 		c.Strategies = defaultStrategies
 	}
 	c.RuntimeHook.Mode = spelled(c.RuntimeHook.Mode)
+	c.Lending.Mode = spelled(c.Lending.Mode)
 	for i := range c.Strategies {
 		mode := &c.Strategies[i].Mode
 		if *mode = spelled(*mode); *mode == "" {

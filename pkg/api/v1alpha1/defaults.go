@@ -16,13 +16,22 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 		TickMilliseconds:   1000,
 		WindowMilliseconds: 10_000,
 		Publish: PublishConfiguration{
-			MinIntervalMilliseconds: 1000,
-			HeartbeatMilliseconds:   30_000,
-			ChangePermille:          10,
+			MinIntervalMilliseconds:     1000,
+			AverageIntervalMilliseconds: 75_000,
+			HeartbeatMilliseconds:       120_000,
+			ChangePermille:              5,
+			JumpPermille:                100,
+			ErrorBudgetPermilleSeconds:  200,
 		},
 		BlindAfterFailures: 5,
 		RuntimeHook:        RuntimeHookConfiguration{Mode: ModeObserve},
-		Strategies:         []StrategyConfiguration{{Name: "batchidle", Mode: ModeObserve}},
+		Lending: LendingConfiguration{
+			Mode:           ModeObserve,
+			CPU:            LendingResource{SafeLinePermille: 800, MarginPermille: 20, ColdMarginPermille: 200},
+			Memory:         LendingResource{SafeLinePermille: 850, MarginPermille: 20, ColdMarginPermille: 200},
+			HorizonSeconds: 3600, QuantilePermille: 990, RaiseAfterSeconds: 600, DeadBandPermille: 10,
+		},
+		Strategies: []StrategyConfiguration{{Name: "batchidle", Mode: ModeObserve}},
 	}
 }
 
@@ -31,7 +40,7 @@ func DefaultLoadAwareArgs() *LoadAwareArgs {
 	return &LoadAwareArgs{
 		TypeMeta:             metav1.TypeMeta{APIVersion: APIVersion, Kind: KindLoadAwareArgs},
 		SafeCPUPercent:       80,
-		StaleAfterSeconds:    90,
+		StaleAfterSeconds:    300,
 		MaturityMilliseconds: 10_000,
 	}
 }

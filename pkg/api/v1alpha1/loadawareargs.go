@@ -13,7 +13,7 @@ type LoadAwareArgs struct {
 	SafeCPUPercent int64 `json:"safeCPUPercent"`
 
 	// staleAfterSeconds is the age at which a NodeUtilization counts as missing, and the node is scored
-	// by requests on the same curve. 2 to 3600; default 90, three of the agent's default heartbeats.
+	// by requests on the same curve. 2 to 3600; default 300, two and a half of the agent's default heartbeats.
 	StaleAfterSeconds int64 `json:"staleAfterSeconds"`
 
 	// maturityMilliseconds is how long a pod must have been measured before its measurement fully

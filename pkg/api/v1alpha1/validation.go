@@ -17,9 +17,13 @@ func ValidateAgentConfiguration(c *AgentConfiguration) field.ErrorList {
 	publish := field.NewPath("publish")
 	errs = append(errs, between(publish.Child("minIntervalMilliseconds"), c.Publish.MinIntervalMilliseconds, 100, 600_000)...)
 	errs = append(errs, between(publish.Child("heartbeatMilliseconds"), c.Publish.HeartbeatMilliseconds, c.Publish.MinIntervalMilliseconds, 3_600_000)...)
+	errs = append(errs, between(publish.Child("averageIntervalMilliseconds"), c.Publish.AverageIntervalMilliseconds, c.Publish.MinIntervalMilliseconds, 3_600_000)...)
 	errs = append(errs, between(publish.Child("changePermille"), c.Publish.ChangePermille, 0, 1000)...)
+	errs = append(errs, between(publish.Child("jumpPermille"), c.Publish.JumpPermille, min(c.Publish.ChangePermille, 1000), 1000)...)
+	errs = append(errs, between(publish.Child("errorBudgetPermilleSeconds"), c.Publish.ErrorBudgetPermilleSeconds, 0, 100_000)...)
 
 	errs = append(errs, validateMode(field.NewPath("runtimeHook", "mode"), c.RuntimeHook.Mode)...)
+	errs = append(errs, validateLending(c.Lending, field.NewPath("lending"))...)
 
 	seen := map[string]bool{}
 	for i, s := range c.Strategies {
@@ -34,6 +38,23 @@ func ValidateAgentConfiguration(c *AgentConfiguration) field.ErrorList {
 		errs = append(errs, validateMode(path.Child("mode"), s.Mode)...)
 	}
 	return errs
+}
+
+func validateLending(l LendingConfiguration, path *field.Path) field.ErrorList {
+	errs := validateMode(path.Child("mode"), l.Mode)
+	errs = append(errs, validateLendingResource(l.CPU, path.Child("cpu"))...)
+	errs = append(errs, validateLendingResource(l.Memory, path.Child("memory"))...)
+	errs = append(errs, between(path.Child("horizonSeconds"), l.HorizonSeconds, 300, 86_400)...)
+	errs = append(errs, between(path.Child("quantilePermille"), l.QuantilePermille, 500, 999)...)
+	errs = append(errs, between(path.Child("raiseAfterSeconds"), l.RaiseAfterSeconds, 10, 86_400)...)
+	errs = append(errs, between(path.Child("deadBandPermille"), l.DeadBandPermille, 0, 200)...)
+	return errs
+}
+
+func validateLendingResource(r LendingResource, path *field.Path) field.ErrorList {
+	errs := between(path.Child("safeLinePermille"), r.SafeLinePermille, 1, 1000)
+	errs = append(errs, between(path.Child("marginPermille"), r.MarginPermille, 0, 1000)...)
+	return append(errs, between(path.Child("coldMarginPermille"), r.ColdMarginPermille, min(r.MarginPermille, 1000), 1000)...)
 }
 
 // ValidateLoadAwareArgs returns every fault of a with its path below root, value and allowed range.

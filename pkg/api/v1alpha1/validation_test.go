@@ -61,7 +61,10 @@ func TestEachNumberOfTheAgentsFileHasItsRange(t *testing.T) {
 	wide := func() *AgentConfiguration {
 		c := DefaultAgentConfiguration()
 		c.WindowMilliseconds = 3_600_000
-		c.Publish.HeartbeatMilliseconds = 3_600_000
+		c.Publish.HeartbeatMilliseconds, c.Publish.AverageIntervalMilliseconds = 3_600_000, 3_600_000
+		c.Publish.ChangePermille, c.Publish.JumpPermille = 0, 1000
+		c.Lending.CPU.MarginPermille, c.Lending.CPU.ColdMarginPermille = 0, 1000
+		c.Lending.Memory = c.Lending.CPU
 		return c
 	}
 	checkLimits(t, []limit[AgentConfiguration]{
@@ -70,7 +73,20 @@ func TestEachNumberOfTheAgentsFileHasItsRange(t *testing.T) {
 		{"blindAfterFailures", 1, 1000, func(c *AgentConfiguration, v int64) { c.BlindAfterFailures = int(v) }},
 		{"publish.minIntervalMilliseconds", 100, 600_000, func(c *AgentConfiguration, v int64) { c.Publish.MinIntervalMilliseconds = v }},
 		{"publish.heartbeatMilliseconds", 1000, 3_600_000, func(c *AgentConfiguration, v int64) { c.Publish.HeartbeatMilliseconds = v }},
+		{"publish.averageIntervalMilliseconds", 1000, 3_600_000, func(c *AgentConfiguration, v int64) { c.Publish.AverageIntervalMilliseconds = v }},
 		{"publish.changePermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Publish.ChangePermille = v }},
+		{"publish.jumpPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Publish.JumpPermille = v }},
+		{"publish.errorBudgetPermilleSeconds", 0, 100_000, func(c *AgentConfiguration, v int64) { c.Publish.ErrorBudgetPermilleSeconds = v }},
+		{"lending.cpu.safeLinePermille", 1, 1000, func(c *AgentConfiguration, v int64) { c.Lending.CPU.SafeLinePermille = v }},
+		{"lending.cpu.marginPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Lending.CPU.MarginPermille = v }},
+		{"lending.cpu.coldMarginPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Lending.CPU.ColdMarginPermille = v }},
+		{"lending.memory.safeLinePermille", 1, 1000, func(c *AgentConfiguration, v int64) { c.Lending.Memory.SafeLinePermille = v }},
+		{"lending.memory.marginPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Lending.Memory.MarginPermille = v }},
+		{"lending.memory.coldMarginPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Lending.Memory.ColdMarginPermille = v }},
+		{"lending.horizonSeconds", 300, 86_400, func(c *AgentConfiguration, v int64) { c.Lending.HorizonSeconds = v }},
+		{"lending.quantilePermille", 500, 999, func(c *AgentConfiguration, v int64) { c.Lending.QuantilePermille = v }},
+		{"lending.raiseAfterSeconds", 10, 86_400, func(c *AgentConfiguration, v int64) { c.Lending.RaiseAfterSeconds = v }},
+		{"lending.deadBandPermille", 0, 200, func(c *AgentConfiguration, v int64) { c.Lending.DeadBandPermille = v }},
 	}, wide, ValidateAgentConfiguration)
 }
 
@@ -104,6 +120,10 @@ func TestAnAgentsFileThatIsWrongIsRefusedWithAllItsFaults(t *testing.T) {
 		"a nameless strategy":  {agentFile + "strategies: [{mode: Off}]\n", []string{"strategies[0].name", "Required"}},
 		"a window below tick":  {agentFile + "tickMilliseconds: 5000\nwindowMilliseconds: 1000\n", []string{"windowMilliseconds", "from 5000 to 3600000"}},
 		"a heartbeat too fast": {agentFile + "publish: {minIntervalMilliseconds: 5000, heartbeatMilliseconds: 1000}\n", []string{"publish.heartbeatMilliseconds", "from 5000 to 3600000"}},
+		"a jump below noise":   {agentFile + "publish: {changePermille: 50, jumpPermille: 20}\n", []string{"publish.jumpPermille", "from 50 to 1000"}},
+		"a cold margin below":  {agentFile + "lending: {memory: {marginPermille: 300}}\n", []string{"lending.memory.coldMarginPermille", "from 300 to 1000"}},
+		"an unknown lending":   {agentFile + "lending: {mode: Always}\n", []string{"lending.mode", `"Always"`, `"Enforce"`}},
+		"a safe line of 0.8":   {agentFile + "lending: {cpu: {safeLinePermille: 0.8}}\n", []string{"lending.cpu.safeLinePermille", "int64"}},
 		"several faults at once": {
 			agentFile + "tickMilliseconds: 1\nblindAfterFailures: 0\npublish: {changePermille: 1001}\nstrategies: [{name: a, mode: x}, {name: a}]\n",
 			[]string{"tickMilliseconds", "blindAfterFailures", "publish.changePermille", "strategies[0].mode", "strategies[1].name"},
