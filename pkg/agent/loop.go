@@ -32,9 +32,12 @@ type loop struct {
 	// fixed is the part of the published status that never changes; the rest is built anew each tick.
 	fixed      v1alpha1.NodeUtilizationStatus
 	conditions []metav1.Condition
-	offeredAt  time.Time
-	last       reading
-	failures   int
+	// offered is the status that readers have or are about to get.
+	offered     *v1alpha1.NodeUtilizationStatus
+	publishing  usage.Publishing
+	publishRule usage.PublishRule
+	last        reading
+	failures    int
 }
 
 func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, hook *runtimehook.Hook,
@@ -49,7 +52,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		sensor: &sensor{host: host, reader: cgroup.NewReader(host), knobs: knobsOf(strategies), pods: lookup{watch, hook}},
 		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
 		actor:  newActor(strategies, actuator, m, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
-		hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
+		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
 		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
 	}
 	for _, s := range o.Config.Strategies {
@@ -137,21 +140,23 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	status.Conditions, status.Changes = l.conditions, l.actor.changes
 	l.metrics.show(&status)
 
-	last, lastAt := l.pub.last()
-	publish := l.config.Publish
-	millis := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	if !l.offeredAt.IsZero() && now.Sub(l.offeredAt) < millis(publish.MinIntervalMilliseconds)-timerSlack {
-		return
+	if l.worthPublishing(now, &status) {
+		l.publishing.Wrote(now)
+		l.pub.offer(&status)
 	}
-	if now.Sub(lastAt) < millis(publish.HeartbeatMilliseconds) && !worthPublishing(last, &status, publish.ChangePermille) {
-		return
-	}
-	l.offeredAt = now
-	l.pub.offer(&status)
 }
 
-// timerSlack keeps a tick that is a little early from losing its turn to publish.
-const timerSlack = 50 * time.Millisecond
+// worthPublishing reports whether readers are to be told. What was offered counts as told: while the API
+// server is away the publisher writes the newest offer when it is back.
+func (l *loop) worthPublishing(now time.Time, status *v1alpha1.NodeUtilizationStatus) bool {
+	errorPermille, news := told(l.offered, status)
+	due := l.publishing.Due(l.publishRule, now, errorPermille)
+	if !due && !(news && l.publishing.MayWrite(l.publishRule, now)) {
+		return false
+	}
+	l.offered = status
+	return true
+}
 
 // lookup asks the container runtime first, which knows of a container before the API server does.
 type lookup struct {

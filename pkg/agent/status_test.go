@@ -127,39 +127,3 @@ func TestClassesAreAbsentWhileABranchIsNotMeasured(t *testing.T) {
 		t.Errorf("classes %+v, want none: batch would pass for online use", s.Classes)
 	}
 }
-
-func TestWorthPublishing(t *testing.T) {
-	base := func() *v1alpha1.NodeUtilizationStatus {
-		r, u := aNode()
-		s := &v1alpha1.NodeUtilizationStatus{Changes: []v1alpha1.ChangeStatus{{Knob: "cpu.idle"}}}
-		measure(s, r, u)
-		return s
-	}
-	tests := map[string]struct {
-		change func(*v1alpha1.NodeUtilizationStatus)
-		want   bool
-	}{
-		"nothing":                             {func(*v1alpha1.NodeUtilizationStatus) {}, false},
-		"only the time":                       {func(s *v1alpha1.NodeUtilizationStatus) { s.ObservedTime.Time = at.Add(time.Second) }, false},
-		"the node by 39 of 4000":              {func(s *v1alpha1.NodeUtilizationStatus) { s.Node.MilliCPU += 39 }, false},
-		"the node by 40 of 4000: 10 permille": {func(s *v1alpha1.NodeUtilizationStatus) { s.Node.MilliCPU += 40 }, true},
-		"the node down by 40":                 {func(s *v1alpha1.NodeUtilizationStatus) { s.Node.MilliCPU -= 40 }, true},
-		"a class":                             {func(s *v1alpha1.NodeUtilizationStatus) { s.Classes[1].MilliCPU += 100 }, true},
-		"a class vanishes":                    {func(s *v1alpha1.NodeUtilizationStatus) { s.Classes = s.Classes[:2] }, true},
-		"a pod's memory by 160 of 16000":      {func(s *v1alpha1.NodeUtilizationStatus) { s.Pods[0].MemoryBytes += 160 }, true},
-		"a pod of another UID":                {func(s *v1alpha1.NodeUtilizationStatus) { s.Pods[0].UID = "other" }, true},
-		"a change":                            {func(s *v1alpha1.NodeUtilizationStatus) { s.Changes = []v1alpha1.ChangeStatus{{Knob: "cpu.quota"}} }, true},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			next := base()
-			tc.change(next)
-			if got := worthPublishing(base(), next, 10); got != tc.want {
-				t.Errorf("worthPublishing = %v, want %v", got, tc.want)
-			}
-		})
-	}
-	if !worthPublishing(nil, base(), 1000) {
-		t.Error("the first status is not worth publishing")
-	}
-}
