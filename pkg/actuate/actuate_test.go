@@ -53,14 +53,14 @@ func TestAnOriginalThatCannotBeJournaledKeepsTheChangeFromBeingWritten(t *testin
 	dir := filepath.Join(t.TempDir(), "state")
 	a := New(h, open(t, dir))
 	// A directory without the right to write would not stop root; one that is not there stops anybody.
-	if err := os.Remove(dir); err != nil {
+	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	results := a.Apply([]qos.Change{change("1")})
 	if len(results) != 1 {
 		t.Fatalf("%d results, want 1", len(results))
 	}
-	wantError(t, results[0].Err, "cpu.idle", branch, "journaling its original value", dir)
+	wantError(t, results[0].Err, "cpu.idle", branch, "journaling what was there", dir)
 	wantValue(t, h, branch, "0")
 }
 
@@ -89,7 +89,8 @@ func TestOneChangeThatFailsDoesNotStopTheOthers(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff([]qos.Change{gone, change("1"), unknown}, order); diff != "" {
+	// What cannot be compared counts as widening: after what tightens, and a parent first.
+	if diff := cmp.Diff([]qos.Change{change("1"), gone, unknown}, order); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 	wantValue(t, h, branch, "1")
@@ -102,7 +103,7 @@ func TestAKnobThatTheKernelDoesNotHaveIsNotMade(t *testing.T) {
 	}
 	j := open(t, t.TempDir())
 	results := New(h, j).Apply([]qos.Change{change("1")})
-	wantError(t, results[0].Err, "this kernel has no", idleFile(h, branch))
+	wantError(t, results[0].Err, branch, "not supported", "cpu.idle")
 	if _, err := os.Stat(idleFile(h, branch)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the knob's file was made: %v", err)
 	}
@@ -114,7 +115,7 @@ func TestAValueThatIsNotReadBackIsAnError(t *testing.T) {
 	h := host(t)
 	set(t, h, branch, "00") // a plain file keeps what is behind the written byte
 	results := New(h, open(t, t.TempDir())).Apply([]qos.Change{change("1")})
-	wantError(t, results[0].Err, `cpu.idle says "10"`)
+	wantError(t, results[0].Err, "reading it back", "cpu.idle", "10")
 }
 
 func TestReleasePutsBackOnlyTheGroupsThatWereChanged(t *testing.T) {
@@ -149,7 +150,8 @@ func TestReleasePutsBackOnlyTheGroupsThatWereChanged(t *testing.T) {
 	set(t, h, child, "1\n")
 
 	// As after a restart.
-	results, err := New(h, open(t, dir)).Release()
+	j := reopen(t, a.journal)
+	results, err := New(h, j).Release()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +160,7 @@ func TestReleasePutsBackOnlyTheGroupsThatWereChanged(t *testing.T) {
 	}
 	wantValue(t, h, branch, "0")
 	wantValue(t, h, child, "1")
-	wantOriginals(t, open(t, dir))
+	wantOriginals(t, reopen(t, j))
 }
 
 func TestAReleaseThatFailsCanBeRunAgain(t *testing.T) {
@@ -178,7 +180,7 @@ func TestAReleaseThatFailsCanBeRunAgain(t *testing.T) {
 	if err := os.Rename(saved, idleFile(h, branch)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(h, open(t, dir)).Release(); err != nil {
+	if _, err := New(h, reopen(t, a.journal)).Release(); err != nil {
 		t.Fatal(err)
 	}
 	wantValue(t, h, branch, "0")
@@ -220,4 +222,86 @@ func TestWithoutKubepodsTheBranchIsNotMade(t *testing.T) {
 		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 	wantError(t, err, "making the batch branch")
+}
+
+// number is a knob's file of a group.
+func number(t *testing.T, h cgroup.Host, group, file, value string) {
+	t.Helper()
+	if err := os.MkdirAll(h.Dir("", group), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.Dir("", group), file), []byte(value), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A plan that gives with one hand and takes with the other must not only give.
+func TestWhatWidensIsHeldBackWhereTighteningFailed(t *testing.T) {
+	h := host(t)
+	const child, sibling = branch + "/5f3e", "/kubepods/burstable"
+	for _, g := range []string{branch, child, sibling} {
+		number(t, h, g, "pids.max", "100")
+	}
+	number(t, h, child, "cpu.idle", "00") // reads back as 10: what was wanted is not so
+	widen := func(group string) qos.Change { return qos.Change{Group: group, Knob: qos.PIDsMax, Value: "900"} }
+	results := New(h, open(t, t.TempDir())).Apply([]qos.Change{
+		widen(branch), widen(child), widen(sibling), {Group: child, Knob: qos.CPUIdle, Value: "1"},
+	})
+	for _, r := range results {
+		switch {
+		case r.Change.Knob == qos.CPUIdle:
+			if r.Err == nil {
+				t.Error("the tightening worked: this test shows nothing")
+			}
+		case r.Change.Group == sibling:
+			if r.Err != nil || r.ReadBack != "900" {
+				t.Errorf("a group that is not related: %+v, want 900", r)
+			}
+		default:
+			if !errors.Is(r.Err, ErrHeld) || r.Written {
+				t.Errorf("widening %s: %+v, want it held back", r.Change.Group, r)
+			}
+		}
+	}
+}
+
+func TestAWriteThatSomebodyElseUndidIsToldOf(t *testing.T) {
+	h := host(t)
+	a := New(h, open(t, t.TempDir()))
+	apply := func() Result { return a.Apply([]qos.Change{change("1")})[0] }
+	if r := apply(); r.Undone || r.Before != "0" || !r.Written {
+		t.Errorf("the first write: %+v", r)
+	}
+	if r := apply(); r.Undone || r.Written || r.Err != nil || r.ReadBack != "1" {
+		t.Errorf("a change that is so already: %+v, want nothing written", r)
+	}
+	set(t, h, branch, "0\n")
+	if r := apply(); !r.Undone || !r.Written || r.Err != nil {
+		t.Errorf("after somebody set it back: %+v, want it undone and written", r)
+	}
+}
+
+func TestAValueOutOfRangeIsNotWritten(t *testing.T) {
+	h := host(t)
+	r := New(h, open(t, t.TempDir())).Apply([]qos.Change{change("7")})[0]
+	wantError(t, r.Err, "cpu.idle", `"7"`, "0 to 1", branch)
+	if r.Written {
+		t.Error("it was written")
+	}
+	wantValue(t, h, branch, "0")
+}
+
+// The kernel sets the weight to its default when cpu.idle goes back to 0.
+func TestTheWeightIsRememberedWithTheFlagThatMovesIt(t *testing.T) {
+	h := host(t)
+	number(t, h, branch, "cpu.weight", "37")
+	a := New(h, open(t, t.TempDir()))
+	a.Apply([]qos.Change{change("1")})
+	number(t, h, branch, "cpu.weight", "99")
+	if _, err := a.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := h.ReadSetting(branch, qos.CPUWeight); err != nil || s.Value != "37" {
+		t.Errorf("cpu.weight %+v, %v, want 37", s, err)
+	}
 }

@@ -6,81 +6,211 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
-// journalVersion is in the file, so that a later version knows what it reads.
-const journalVersion = 1
+// journalVersion is in the file, so that a later version knows what it reads. Version 1 had one text a
+// knob and did not know of which boot it was.
+const journalVersion = 2
 
-// Original is the value that a knob had before Plimsoll first wrote it.
+// Original is what the files of a knob held before Plimsoll first wrote it.
 type Original struct {
-	Group   string   `json:"group"`
+	Group string `json:"group"`
+	// GroupID is the inode of the group in the hierarchy of the knob: a group that is made again has another.
 	GroupID uint64   `json:"groupID"`
 	Knob    qos.Knob `json:"knob"`
-	Value   string   `json:"value"`
+	// Raw is the text of each file; the neutral value may be rounder than what the kernel held.
+	Raw cgroup.Raw `json:"raw"`
 }
 
-// Journal remembers originals in a file, so that they outlive the agent. It is not safe for concurrent use.
+// Journal remembers originals in a file, so that they outlive the agent. One process can have it open.
+// It is not safe for concurrent use.
 type Journal struct {
-	path      string
-	originals []Original
+	path, bootID string
+	lock         *os.File
+	originals    []Original
+	// missing is true where there was no file, otherBoot how many originals the file had of another boot.
+	missing   bool
+	otherBoot int
 }
 
 type journalFile struct {
 	Version   int        `json:"version"`
+	BootID    string     `json:"bootID,omitempty"`
 	Originals []Original `json:"originals"`
 }
 
-// OpenJournal reads the journal in dir, which is made if it is missing. A journal that cannot be read
-// is an error and is left as it is: starting without it would lose the originals.
-func OpenJournal(dir string) (*Journal, error) {
+// ErrJournalLocked means that another process has the journal open.
+var ErrJournalLocked = errors.New("another plimsoll-agent has it open")
+
+// BootID names this run of the kernel. Control groups do not outlive it.
+func BootID(procRoot string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(procRoot, "sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", fmt.Errorf("reading which boot this is: %w", err)
+	}
+	id := strings.TrimSpace(string(b))
+	if id == "" {
+		return "", fmt.Errorf("reading which boot this is: %s/sys/kernel/random/boot_id is empty", procRoot)
+	}
+	return id, nil
+}
+
+// OpenJournal reads the journal in dir, which is made if it is missing. Without a file it begins anew.
+// Originals of another boot are dropped: their groups are gone, and groups of this boot may have their
+// numbers. A journal that cannot be read, or that a newer version wrote, is an error and is left as it
+// is: starting without it would lose the originals.
+func OpenJournal(dir, bootID string) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state directory: %w", err)
 	}
-	j := &Journal{path: filepath.Join(dir, "journal.json")}
-	b, err := os.ReadFile(j.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, nil
+	j := &Journal{path: filepath.Join(dir, "journal.json"), bootID: bootID}
+	var err error
+	if j.lock, err = lockFile(filepath.Join(dir, "journal.lock")); err != nil {
+		return nil, fmt.Errorf("opening the journal %s: %w", j.path, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the journal: %w", err)
+	if err := j.read(); err != nil {
+		return nil, errors.Join(err, j.Close())
 	}
-	var f journalFile
-	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, fmt.Errorf("reading the journal %s: %w: restore it from a backup, or move it away to go on without the original values", j.path, err)
-	}
-	if f.Version != journalVersion {
-		return nil, fmt.Errorf("reading the journal %s: version %d, this agent knows %d: use the agent that wrote it", j.path, f.Version, journalVersion)
-	}
-	j.originals = f.Originals
 	return j, nil
 }
 
-// Originals are the remembered values, in the order in which they were first written.
-func (j *Journal) Originals() []Original { return append([]Original(nil), j.originals...) }
-
-// Remember keeps o on disk unless the knob of that very group is remembered already.
-func (j *Journal) Remember(o Original) error {
-	kept := make([]Original, 0, len(j.originals)+1)
-	for _, have := range j.originals {
-		if have.Group == o.Group && have.Knob == o.Knob {
-			if have.GroupID == o.GroupID {
-				return nil
-			}
-			continue // another group of the same name, since removed
-		}
-		kept = append(kept, have)
+// lockFile makes this process the only one that has the journal, until it is closed or ends.
+func lockFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	return j.save(append(kept, o))
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%w: end that one first (delete the DaemonSet before a release)", ErrJournalLocked)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (j *Journal) read() error {
+	b, err := os.ReadFile(j.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		j.missing = true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	originals, boot, err := decodeJournal(b)
+	if err != nil {
+		return fmt.Errorf("reading the journal %s: %w", j.path, err)
+	}
+	if boot != j.bootID && boot != "" {
+		j.otherBoot = len(originals)
+		return nil
+	}
+	j.originals = originals
+	return nil
+}
+
+// decodeJournal reads the journal of this version and those before it.
+func decodeJournal(b []byte) (originals []Original, bootID string, err error) {
+	const remedy = "restore it from a backup, or move it away to go on without the original values (docs/knobs.md says what to write by hand)"
+	var version struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return nil, "", fmt.Errorf("%w: it is cut off or damaged: %s", err, remedy)
+	}
+	var f journalFile
+	switch version.Version {
+	case 1:
+		var v1 struct {
+			Originals []struct {
+				Original
+				Value string `json:"value"`
+			} `json:"originals"`
+		}
+		err = json.Unmarshal(b, &v1)
+		for _, o := range v1.Originals {
+			o.Raw = cgroup.Raw{o.Value}
+			f.Originals = append(f.Originals, o.Original)
+		}
+	case journalVersion:
+		err = json.Unmarshal(b, &f)
+	default:
+		return nil, "", fmt.Errorf("version %d, this agent knows up to %d: use the agent that wrote it, or a later one", version.Version, journalVersion)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: it is damaged: %s", err, remedy)
+	}
+	for i, o := range f.Originals {
+		if !strings.HasPrefix(o.Group, "/") || path.Clean(o.Group) != o.Group || o.Knob == "" || len(o.Raw) == 0 {
+			return nil, "", fmt.Errorf("originals[%d] has no group, knob or value (group %q, knob %q): it is damaged: %s", i, o.Group, o.Knob, remedy)
+		}
+	}
+	return f.Originals, f.BootID, nil
+}
+
+// Originals are the remembered values, in the order in which they were first written.
+func (j *Journal) Originals() []Original { return slices.Clone(j.originals) }
+
+// Missing is true where there was no journal when it was opened; nothing is known then of what an
+// earlier agent with another state directory wrote.
+func (j *Journal) Missing() bool { return j.missing }
+
+// OtherBoot is how many originals were dropped because their groups ended with another boot.
+func (j *Journal) OtherBoot() int { return j.otherBoot }
+
+// Path is the journal's file.
+func (j *Journal) Path() string { return j.path }
+
+// Has says whether the original of a knob of that very group is remembered.
+func (j *Journal) Has(group string, id uint64, knob qos.Knob) bool {
+	return slices.ContainsFunc(j.originals, func(o Original) bool { return o.Group == group && o.GroupID == id && o.Knob == knob })
+}
+
+// Remember keeps originals on disk, all of them or none, but for those of a knob that is remembered
+// already. Those that gone says are of no group any more are dropped; a nil gone drops none.
+func (j *Journal) Remember(originals []Original, gone func(Original) bool) error {
+	var fresh []Original
+	for _, o := range originals {
+		if !j.Has(o.Group, o.GroupID, o.Knob) {
+			fresh = append(fresh, o)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	kept := make([]Original, 0, len(j.originals)+len(fresh))
+	for _, have := range j.originals {
+		another := slices.ContainsFunc(fresh, func(o Original) bool { return o.Group == have.Group && o.Knob == have.Knob })
+		if !another && (gone == nil || !gone(have)) { // another group of the same name was there, and is gone
+			kept = append(kept, have)
+		}
+	}
+	return j.save(append(kept, fresh...))
 }
 
 // Clear forgets everything.
 func (j *Journal) Clear() error { return j.save(nil) }
 
+// Close lets others open the journal.
+func (j *Journal) Close() error {
+	if err := j.lock.Close(); err != nil {
+		return fmt.Errorf("closing the journal: %w", err)
+	}
+	return nil
+}
+
 func (j *Journal) save(originals []Original) (err error) {
-	b, err := json.Marshal(journalFile{Version: journalVersion, Originals: originals})
+	b, err := json.Marshal(journalFile{Version: journalVersion, BootID: j.bootID, Originals: originals})
 	if err != nil {
 		return fmt.Errorf("encoding the journal: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	journal, err := actuate.OpenJournal(o.StateDir)
+	journal, err := openJournal(o)
 	if err != nil {
 		return err
 	}
@@ -60,6 +61,7 @@ func Run(ctx context.Context, o Options) error {
 		return cause(ctx, err)
 	}
 	actuator := actuate.New(host, journal)
+	defer closeActuator(actuator, o.Log)
 	if o.enforcesBatch() {
 		if err := actuator.EnsureBatchBranch(); err != nil {
 			return err
@@ -146,16 +148,35 @@ func cause(ctx context.Context, err error) error {
 
 // Release puts every kernel setting that the agent changed back, from the journal. It is for
 // uninstalling: afterwards nothing holds batch work below online work.
-func Release(o Options) ([]actuate.Result, error) {
-	journal, err := actuate.OpenJournal(o.StateDir)
+func Release(o Options) (results []actuate.Result, err error) {
+	journal, err := openJournal(o)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
 	host, err := cgroup.Detect(o.ProcRoot, o.CgroupRoot, o.KubeletCgroupRoot)
 	if err != nil {
 		return nil, fmt.Errorf("releasing: %w", err)
 	}
 	return actuate.New(host, journal).Release()
+}
+
+// openJournal opens the journal of this boot.
+func openJournal(o Options) (*actuate.Journal, error) {
+	boot, err := actuate.BootID(o.ProcRoot)
+	if err != nil {
+		return nil, fmt.Errorf("%w: is procfs mounted where --proc says, %q?", err, o.ProcRoot)
+	}
+	return actuate.OpenJournal(o.StateDir, boot)
+}
+
+// closePatience is how long the agent waits, when it ends, for kernel writes that block.
+const closePatience = 2 * time.Second
+
+func closeActuator(a *actuate.Actuator, log *slog.Logger) {
+	if _, err := a.Close(closePatience); err != nil {
+		log.Warn("ending with a kernel write under way", "error", err)
+	}
 }
 
 // modeOf is the mode of a strategy; one that is not named is Off.

@@ -77,7 +77,7 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal, err := actuate.OpenJournal(t.TempDir())
+	journal, err := actuate.OpenJournal(t.TempDir(), "a-boot")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,6 @@ package qos
 import (
 	"errors"
 	"fmt"
-	"sort"
-	"strings"
 )
 
 // Strategy decides about some knobs. Step depends on its State and on what earlier States told it,
@@ -68,21 +66,6 @@ func Diff(s State, p Plan) []Change {
 		changes = append(changes, c)
 	}
 	return changes
-}
-
-// Order sorts changes into the order they must be written in: for one knob a parent before its
-// children, and otherwise by group and knob, so that the same Plan is always written the same way.
-func Order(changes []Change) {
-	sort.SliceStable(changes, func(i, j int) bool {
-		a, b := changes[i], changes[j]
-		if da, db := strings.Count(a.Group, "/"), strings.Count(b.Group, "/"); da != db {
-			return da < db
-		}
-		if a.Group != b.Group {
-			return a.Group < b.Group
-		}
-		return a.Knob < b.Knob
-	})
 }
 
 // Foreign returns the changes of p to knobs that s does not claim. There are none unless the strategy

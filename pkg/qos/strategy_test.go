@@ -48,15 +48,6 @@ func TestDiffKeepsOnlyWhatIsNotSo(t *testing.T) {
 	}
 }
 
-func TestOrderIsParentFirstAndTheSameForTheSamePlan(t *testing.T) {
-	got := []Change{{Group: "/a/b/c", Knob: "x"}, {Group: "/a/z", Knob: "y"}, {Group: "/a/z", Knob: "x"}, {Group: "/a/b", Knob: "x"}, {Group: "/a", Knob: "x"}}
-	Order(got)
-	want := []Change{{Group: "/a", Knob: "x"}, {Group: "/a/b", Knob: "x"}, {Group: "/a/z", Knob: "x"}, {Group: "/a/z", Knob: "y"}, {Group: "/a/b/c", Knob: "x"}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("order (-want +got):\n%s", diff)
-	}
-}
-
 func TestBindKeepsMemoryBetweenSteps(t *testing.T) {
 	s := Bind("count", nil, func(_ State, n int) (Plan, int) {
 		n++

@@ -1,0 +1,172 @@
+package actuate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/qos"
+)
+
+// mostPasses bounds how often Release goes over what is not restored yet. Restoring one knob may move
+// another (cpu.idle the weight) or make room for it (a quota for its burst); a chain of those through all
+// levels of a tree of pods is shorter.
+const mostPasses = 8
+
+// releaseReason explains the writes of a release.
+const releaseReason = "release: the value before Plimsoll"
+
+// Release puts every journaled knob back to exactly what it was, removes the batch branch where it is
+// empty, and empties the journal. It is for uninstalling only: it lets batch compete with online work.
+// Groups that have vanished, or are others of the same name, are left alone. It may be run again: what
+// is restored is not written again.
+func (a *Actuator) Release() ([]Result, error) {
+	originals := slices.DeleteFunc(a.journal.Originals(), a.gone)
+	var results []Result
+	index := map[knobKey]int{}
+	for pass, progress := 0, true; progress && pass < mostPasses; pass++ {
+		progress = false
+		for _, s := range a.unrestored(originals) {
+			r := a.restore(s)
+			progress = progress || r.Err == nil
+			if i, known := index[s.key()]; known {
+				r.Before = results[i].Before
+				results[i] = r
+				continue
+			}
+			index[s.key()] = len(results)
+			results = append(results, r)
+		}
+	}
+	errs := a.conclude(results, index, originals)
+	if err := a.removeBatchBranch(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return results, err // the journal stays: release can be run again
+	}
+	return results, a.journal.Clear()
+}
+
+// conclude gives the errors of what is not restored. What failed and is in place all the same, because
+// restoring another knob moved it, has none.
+func (a *Actuator) conclude(results []Result, index map[knobKey]int, originals []Original) []error {
+	var errs []error
+	left := map[int]bool{}
+	for _, s := range a.unrestored(originals) {
+		i, tried := index[s.key()]
+		if tried && results[i].Err == nil || !tried {
+			errs = append(errs, fmt.Errorf("restoring %s of %s to %q: %w: it reads %q", s.change.Knob, s.change.Group, s.original.Raw, ErrMoved, s.before))
+		}
+		left[i] = tried
+	}
+	for i := range results {
+		switch {
+		case !left[i]:
+			results[i].Err = nil
+		case results[i].Err != nil && !errors.Is(results[i].Err, ErrVanished):
+			errs = append(errs, results[i].Err)
+		}
+	}
+	return errs
+}
+
+// restoring is an original that is not in place.
+type restoring struct {
+	step
+	original Original
+}
+
+// unrestored is the originals that are not in place, in the order in which they are written.
+func (a *Actuator) unrestored(originals []Original) []restoring {
+	idle := map[uint64]bool{}
+	for _, o := range originals {
+		idle[o.GroupID] = idle[o.GroupID] || o.Knob == qos.CPUIdle && o.Raw[0] == "1"
+	}
+	var todo []restoring
+	for _, o := range originals {
+		if o.Knob == qos.CPUWeight && idle[o.GroupID] {
+			continue // the flag sets it, and the kernel refuses what is written
+		}
+		s := restoring{step: step{change: qos.Change{Group: o.Group, Knob: o.Knob, Reason: releaseReason}, id: o.GroupID}, original: o}
+		if s.spec, s.err = cgroup.Knob(o.Knob); s.err != nil {
+			todo = append(todo, s)
+			continue
+		}
+		if s.dir, s.err = a.host.KnobDir(o.Group, o.Knob); s.err == nil {
+			s.before, s.err = a.host.ReadRaw(o.Group, o.Knob)
+		}
+		if s.err == nil && slices.Equal(s.before, o.Raw) || errors.Is(s.err, fs.ErrNotExist) {
+			continue
+		}
+		// What the table cannot read is restored all the same, after everything else.
+		s.value, _ = s.spec.Decode(a.host.Mode, s.before)
+		if value, err := s.spec.Decode(a.host.Mode, o.Raw); err == nil {
+			s.change.Value = value
+		}
+		s.shift = s.spec.Shift(s.value, s.change.Value)
+		todo = append(todo, s)
+	}
+	slices.SortStableFunc(todo, func(x, y restoring) int { return compareMoves(x.move(), y.move()) })
+	return todo
+}
+
+func (a *Actuator) restore(s restoring) Result {
+	r := s.result(s.err)
+	if r.Err == nil {
+		var writes []cgroup.FileText
+		if writes, r.Err = s.spec.Restore(a.host.Mode, s.original.Raw, s.before); r.Err == nil {
+			r.Written = true
+			r.Err = writeAll(s.dir, s.id, writes)
+		}
+	}
+	if r.Err != nil {
+		r.Err = fmt.Errorf("restoring %s of %s to %q: %w", s.change.Knob, s.change.Group, s.original.Raw, r.Err)
+	}
+	if after, err := a.host.ReadSetting(s.change.Group, s.change.Knob); err == nil {
+		r.ReadBack = after.Value
+	}
+	return r
+}
+
+// EnsureBatchBranch makes the batch branch where there is none: in every hierarchy that has the group
+// above it, so that it can be read and set at once. The runtime makes what is missing with the first
+// container, and gives the branch its cpuset where that is a hierarchy of its own.
+func (a *Actuator) EnsureBatchBranch() error {
+	hierarchies, err := a.host.Hierarchies()
+	if err != nil {
+		return fmt.Errorf("making the batch branch: %w", err)
+	}
+	branch := a.host.BatchBranch()
+	for _, h := range hierarchies {
+		err := os.Mkdir(filepath.Join(h, branch), 0o755)
+		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("making the batch branch: %w", err)
+		}
+	}
+	if _, err := inode(a.host.Dir("cpu", branch)); err != nil {
+		return fmt.Errorf("making the batch branch: %w", err)
+	}
+	return nil
+}
+
+// removeBatchBranch removes the branch from every hierarchy. A branch with containers in it stays.
+func (a *Actuator) removeBatchBranch() error {
+	hierarchies, err := a.host.Hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, h := range hierarchies {
+		err := unix.Rmdir(filepath.Join(h, a.host.BatchBranch()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+			return fmt.Errorf("removing the batch branch from %s: %w", h, err)
+		}
+	}
+	return nil
+}
