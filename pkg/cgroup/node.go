@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/plimsoll/plimsoll/pkg/usage"
 )
 
@@ -17,44 +19,124 @@ type Capacity struct {
 	MemoryBytes int64
 }
 
-// ReadNode reads the counters of the whole node and its capacity from procfs. PSI that the kernel does
-// not have is not OK; anything else that cannot be read is an error.
-func (h Host) ReadNode() (usage.NodeSample, Capacity, error) {
+// The files of procfs that a NodeReader keeps open.
+const (
+	nodeStat = iota
+	nodeMeminfo
+	nodeCPUPressure
+	nodeMemoryPressure
+	nodeIOPressure
+	nodeSchedstat
+	nodeFileCount
+)
+
+// NodeReader reads the counters of the whole node. It keeps the files open. It is not safe for concurrent use.
+type NodeReader struct {
+	root  string
+	names [nodeFileCount]string
+	fds   [nodeFileCount]int
+	buf   buffer
+	cpus  int
+}
+
+// NewNodeReader opens the node's files. What the kernel does not have of PSI and schedstat is left out;
+// anything else that cannot be opened is an error.
+func NewNodeReader(h Host) (*NodeReader, error) {
+	n := &NodeReader{
+		root:  h.ProcRoot,
+		names: [nodeFileCount]string{"stat", "meminfo", "pressure/cpu", "pressure/memory", "pressure/io", "schedstat"},
+		buf:   newBuffer(),
+	}
+	for i := range n.fds {
+		n.fds[i] = -1
+	}
+	for i, name := range n.names {
+		fd, err := unix.Open(filepath.Join(h.ProcRoot, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			n.fds[i] = fd
+		} else if i <= nodeMeminfo { // no PSI in this kernel, or switched off with psi=0: the reading stays absent
+			n.Close()
+			return nil, fmt.Errorf("reading %s: opening %s/%s: %w", [...]string{"CPU time", "memory"}[i], h.ProcRoot, name, err)
+		}
+	}
+	return n, nil
+}
+
+// Close closes the node's files.
+func (n *NodeReader) Close() {
+	for i, fd := range n.fds {
+		if fd >= 0 {
+			_ = unix.Close(fd) // read-only: nothing can be lost
+		}
+		n.fds[i] = -1
+	}
+}
+
+// Read reads the counters of the whole node and its capacity. PSI and run delay that the kernel does not
+// have are not OK; anything else that cannot be read is an error.
+func (n *NodeReader) Read() (usage.NodeSample, Capacity, error) {
 	var s usage.NodeSample
-	stat, err := os.ReadFile(filepath.Join(h.ProcRoot, "stat"))
+	stat, err := n.bytes(nodeStat)
 	if err != nil {
 		return s, Capacity{}, fmt.Errorf("reading CPU time: %w", err)
 	}
-	busy, cpus, ok := parseStat(stat)
+	busy, perCPU, ok := parseStat(stat, make([]usage.CPUSample, 0, n.cpus))
 	if !ok {
-		return s, Capacity{}, fmt.Errorf("reading CPU time: %s/stat begins with %q", h.ProcRoot, firstLine(stat))
+		return s, Capacity{}, fmt.Errorf("reading CPU time: %s/stat begins with %q", n.root, firstLine(stat))
 	}
-	s.CPUBusyMicros = usage.Of(busy)
+	n.cpus = len(perCPU)
+	s.CPUBusyMicros, s.PerCPU = usage.Of(busy), perCPU
 
-	meminfo, err := os.ReadFile(filepath.Join(h.ProcRoot, "meminfo"))
+	meminfo, err := n.bytes(nodeMeminfo)
 	if err != nil {
 		return s, Capacity{}, fmt.Errorf("reading memory: %w", err)
 	}
-	// The values of /proc/meminfo are in kB, which are 1024 bytes.
-	totalKiB, okTotal := parseField(meminfo, "MemTotal:")
-	availableKiB, okAvailable := parseField(meminfo, "MemAvailable:")
-	if !okTotal || !okAvailable {
-		return s, Capacity{}, fmt.Errorf("reading memory: %s/meminfo lacks MemTotal or MemAvailable", h.ProcRoot)
+	var totalKiB, availableKiB usage.Reading // /proc/meminfo says kB and means 1024 bytes
+	parseFields(meminfo, field{"MemTotal:", &totalKiB}, field{"MemAvailable:", &availableKiB})
+	if !totalKiB.OK || !availableKiB.OK || totalKiB.Value > maxKiB || availableKiB.Value > maxKiB {
+		return s, Capacity{}, fmt.Errorf("reading memory: %s/meminfo lacks MemTotal or MemAvailable", n.root)
 	}
-	s.MemoryUsedBytes = usage.Of((totalKiB - availableKiB) * 1024)
+	s.MemoryUsedBytes = usage.Of((totalKiB.Value - availableKiB.Value) * 1024)
 
-	for _, p := range []struct {
-		file string
-		into *usage.Reading
-	}{{"cpu", &s.CPUSomeMicros}, {"memory", &s.MemorySomeMicros}, {"io", &s.IOSomeMicros}} {
-		b, err := os.ReadFile(filepath.Join(h.ProcRoot, "pressure", p.file))
-		if err != nil {
-			continue // no PSI in this kernel, or switched off with psi=0: the reading stays absent
-		}
-		v, ok := parsePSISome(b)
-		*p.into = usage.Reading{Value: v, OK: ok}
+	s.CPUSomeMicros, _ = parsePSI(n.optional(nodeCPUPressure))
+	s.MemorySomeMicros, s.MemoryFullMicros = parsePSI(n.optional(nodeMemoryPressure))
+	s.IOSomeMicros, s.IOFullMicros = parsePSI(n.optional(nodeIOPressure))
+	s.RunDelayMicros = parseSchedstat(n.optional(nodeSchedstat))
+	return s, Capacity{MilliCPU: int64(len(perCPU)) * 1000, MemoryBytes: totalKiB.Value * 1024}, nil
+}
+
+// maxKiB keeps a number of bytes within 63 bits.
+const maxKiB = (1<<63 - 1) / 1024
+
+// bytes reads one file. The files of PSI and memory are one record; the others are read to the end.
+func (n *NodeReader) bytes(file int) ([]byte, error) {
+	b, err := n.buf.pread(n.fds[file], file == nodeSchedstat)
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", n.root, n.names[file], err)
 	}
-	return s, Capacity{MilliCPU: int64(cpus) * 1000, MemoryBytes: totalKiB * 1024}, nil
+	return b, nil
+}
+
+// optional reads a file that not every kernel has.
+func (n *NodeReader) optional(file int) []byte {
+	if n.fds[file] < 0 {
+		return nil
+	}
+	b, err := n.bytes(file)
+	if err != nil {
+		return nil // PSI switched off answers EOPNOTSUPP: the reading stays absent
+	}
+	return b
+}
+
+// ReadNode reads the counters of the whole node once.
+func (h Host) ReadNode() (usage.NodeSample, Capacity, error) {
+	n, err := NewNodeReader(h)
+	if err != nil {
+		return usage.NodeSample{}, Capacity{}, err
+	}
+	defer n.Close()
+	return n.Read()
 }
 
 // KernelVersion is the release of the running kernel, or empty where procfs does not tell.

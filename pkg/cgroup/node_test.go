@@ -22,6 +22,8 @@ func TestReadNode(t *testing.T) {
 		CPUSomeMicros:    usage.Of(870016345),
 		MemorySomeMicros: usage.Of(0),
 		IOSomeMicros:     usage.Of(20809384),
+		MemoryFullMicros: usage.Of(0), IOFullMicros: usage.Of(10967395),
+		PerCPU: []usage.CPUSample{{CPU: 0, IdleMicros: usage.Of(1_411_060_000)}, {CPU: 1, IdleMicros: usage.Of(1_357_470_000)}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sample (-want +got):\n%s", diff)

@@ -27,25 +27,63 @@ type GroupKey struct {
 	ID uint64
 }
 
-// GroupSample is the raw counters of one cgroup at one instant.
+// GroupSample is the raw counters of one cgroup at one instant. Counters grow from the group's making on;
+// those of files that count a single group (throttling; events on v1) do not hold what groups below had.
 type GroupSample struct {
 	Key GroupKey
-	// CPUMicros is CPU time consumed since the group was made.
+
+	// CPUMicros is CPU time consumed.
 	CPUMicros Reading
-	// WorkingSetBytes is memory in use less the file pages that are inactive.
-	WorkingSetBytes Reading
-	// CPUSomeMicros, MemorySomeMicros and IOSomeMicros are the totals of PSI's "some" lines.
+	// Periods is how many periods of its quota the group ran in, ThrottledPeriods in how many of them it
+	// was stopped, ThrottledMicros how long its CPUs were stopped.
+	Periods, ThrottledPeriods, ThrottledMicros Reading
+
+	// MemoryCurrentBytes is all memory charged to the group, WorkingSetBytes that less the file pages
+	// that are inactive.
+	MemoryCurrentBytes, WorkingSetBytes Reading
+	// AnonBytes and FileBytes are what of it has no file behind it, and what has.
+	AnonBytes, FileBytes Reading
+	// MemoryLowEvents to MemoryOOMKillEvents count how often the group was reclaimed below memory.low,
+	// slowed at memory.high, stopped by memory.max, could not be given memory at all, and had a task killed.
+	MemoryLowEvents, MemoryHighEvents, MemoryMaxEvents, MemoryOOMEvents, MemoryOOMKillEvents Reading
+
+	// IOReadBytes to IOWrites are what was asked of disks, summed over disks; one that is stacked on
+	// another counts with both.
+	IOReadBytes, IOWriteBytes, IOReads, IOWrites Reading
+
+	// PIDs is how many tasks there are.
+	PIDs Reading
+
+	// CPUSomeMicros, MemorySomeMicros and IOSomeMicros are the totals of PSI's "some" lines: time in which
+	// at least one task waited.
 	CPUSomeMicros, MemorySomeMicros, IOSomeMicros Reading
+	// CPUFullMicros, MemoryFullMicros and IOFullMicros are those of the "full" lines: no task got on.
+	CPUFullMicros, MemoryFullMicros, IOFullMicros Reading
+}
+
+// CPUSample is the raw counters of one CPU.
+type CPUSample struct {
+	// CPU is its number. Numbers of CPUs that are offline are left out.
+	CPU int
+	// IdleMicros is time that it was idle, or waited for I/O.
+	IdleMicros Reading
 }
 
 // NodeSample is the raw counters of the whole node at one instant.
 type NodeSample struct {
 	// CPUBusyMicros is time that CPUs were not idle (nor waiting for I/O), summed over CPUs.
 	CPUBusyMicros Reading
+	// PerCPU is each CPU that is online.
+	PerCPU []CPUSample
+	// RunDelayMicros is time that tasks which could run waited for a CPU, summed over CPUs. Unlike PSI it
+	// counts each waiting task. Few kernels count it.
+	RunDelayMicros Reading
 	// MemoryUsedBytes is MemTotal less MemAvailable.
 	MemoryUsedBytes Reading
 	// CPUSomeMicros, MemorySomeMicros and IOSomeMicros are the totals of /proc/pressure's "some" lines.
 	CPUSomeMicros, MemorySomeMicros, IOSomeMicros Reading
+	// MemoryFullMicros and IOFullMicros are those of the "full" lines. A whole node has none for CPUs.
+	MemoryFullMicros, IOFullMicros Reading
 }
 
 // Sample is all counters at one instant.

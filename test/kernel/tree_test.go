@@ -54,12 +54,12 @@ func newTree(t testing.TB) *tree {
 	}
 	root := fmt.Sprintf("/plimsoll-test-%d", os.Getpid())
 	tr := &tree{t: t, Host: cgroup.Host{ProcRoot: procRoot, FSRoot: fsRoot, Mode: mode}, hierarchies: []string{fsRoot}}
-	controllers := []string{"cpu", "cpuacct", "cpuset", "memory", "unified"}
+	controllers := []string{"cpu", "cpuacct", "cpuset", "memory", "blkio", "pids", "unified"}
 	switch mode {
 	case cgroup.V2:
 		tr.enable("/")
 	case cgroup.V1:
-		controllers = controllers[:4]
+		controllers = controllers[:6]
 		fallthrough
 	default:
 		tr.hierarchies = nil
@@ -89,7 +89,7 @@ func newTree(t testing.TB) *tree {
 // enable lets the groups below a v2 group have the controllers that the tests use.
 func (tr *tree) enable(group string) {
 	tr.t.Helper()
-	for _, c := range []string{"cpu", "cpuset", "memory"} {
+	for _, c := range []string{"cpu", "cpuset", "memory", "io", "pids"} {
 		dir := tr.Dir("", group)
 		if !slices.Contains(strings.Fields(get(tr.t, dir+"/cgroup.controllers")), c) {
 			tr.t.Skipf("needs the cgroup v2 controller %s at %s: it is not delegated to this machine, or in use by a v1 hierarchy", c, dir)
