@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
@@ -19,6 +20,26 @@ const (
 	static     = "55a8c1b2d3e4f5061728394a5b6c7d8e" // the UID of a static pod is a hash
 )
 
+// diffGroups compares groups, and each one's identity with what its directory has now.
+func diffGroups(t *testing.T, h Host, want, got Groups) string {
+	t.Helper()
+	check := func(path string, id uint64) {
+		if now, err := h.GroupID(path); err != nil || id != now || id == 0 {
+			t.Errorf("%s has the identity %d, want %d (%v)", path, id, now, err)
+		}
+	}
+	for _, p := range got.Pods {
+		check(p.Path, p.GroupID)
+		for _, c := range p.Containers {
+			check(c.Path, c.GroupID)
+		}
+	}
+	for _, c := range got.BatchContainers {
+		check(c.Path, c.GroupID)
+	}
+	return cmp.Diff(want, got, cmpopts.IgnoreFields(Pod{}, "GroupID"), cmpopts.IgnoreFields(Container{}, "GroupID"))
+}
+
 func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 	tests := map[string]struct {
 		host Host
@@ -29,6 +50,9 @@ func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 			host: Host{Driver: Cgroupfs, Kubepods: "/kubepods"},
 			made: []string{
 				"kubepods/pod" + guaranteed + "/c0ffee",
+				"kubepods/pod" + guaranteed + "/crio-beef",
+				"kubepods/pod" + guaranteed + "/crio-conmon-beef",
+				"kubepods/pod" + guaranteed + "/not-a-container",
 				"kubepods/burstable/pod" + burstable + "/c0ffee",
 				"kubepods/burstable/pod" + static,
 				"kubepods/besteffort/pod" + bestEffort,
@@ -38,19 +62,28 @@ func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 			want: Groups{
 				Tiers: []string{"/kubepods", "/kubepods/burstable", "/kubepods/besteffort"},
 				Pods: []Pod{
-					{UID: guaranteed, Path: "/kubepods/pod" + guaranteed},
-					{UID: burstable, Path: "/kubepods/burstable/pod" + burstable},
-					{UID: static, Path: "/kubepods/burstable/pod" + static},
-					{UID: bestEffort, Path: "/kubepods/besteffort/pod" + bestEffort},
+					{UID: guaranteed, Path: "/kubepods/pod" + guaranteed, Tier: Guaranteed, Containers: []Container{
+						{ID: "c0ffee", Path: "/kubepods/pod" + guaranteed + "/c0ffee"},
+						{ID: "beef", Runtime: "crio", Path: "/kubepods/pod" + guaranteed + "/crio-beef"},
+						{ID: "beef", Runtime: "crio-conmon", Path: "/kubepods/pod" + guaranteed + "/crio-conmon-beef", Monitor: true},
+					}},
+					{UID: burstable, Path: "/kubepods/burstable/pod" + burstable, Tier: Burstable, Containers: []Container{
+						{ID: "c0ffee", Path: "/kubepods/burstable/pod" + burstable + "/c0ffee"},
+					}},
+					{UID: static, Path: "/kubepods/burstable/pod" + static, Tier: Burstable},
+					{UID: bestEffort, Path: "/kubepods/besteffort/pod" + bestEffort, Tier: BestEffort},
 				},
 				BatchBranch:     "/kubepods/plimsoll-batch",
-				BatchContainers: []BatchContainer{{ID: "5f3e", Path: "/kubepods/plimsoll-batch/5f3e"}},
+				BatchContainers: []Container{{ID: "5f3e", Path: "/kubepods/plimsoll-batch/5f3e"}},
 			},
 		},
 		"systemd": {
 			host: Host{Driver: Systemd, Kubepods: "/kubepods.slice"},
 			made: []string{
 				"kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/cri-containerd-c0ffee.scope",
+				"kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/crio-beef.scope",
+				"kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/crio-conmon-beef.scope",
+				"kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/init.scope",
 				"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6072.slice",
 				"kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod3fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6073.slice",
 				"kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod.slice",
@@ -60,12 +93,16 @@ func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 			want: Groups{
 				Tiers: []string{"/kubepods.slice", "/kubepods.slice/kubepods-burstable.slice", "/kubepods.slice/kubepods-besteffort.slice"},
 				Pods: []Pod{
-					{UID: guaranteed, Path: "/kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice"},
-					{UID: burstable, Path: "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6072.slice"},
-					{UID: bestEffort, Path: "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod3fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6073.slice"},
+					{UID: guaranteed, Path: "/kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice", Tier: Guaranteed, Containers: []Container{
+						{ID: "c0ffee", Runtime: "cri-containerd", Path: "/kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/cri-containerd-c0ffee.scope"},
+						{ID: "beef", Runtime: "crio", Path: "/kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/crio-beef.scope"},
+						{ID: "beef", Runtime: "crio-conmon", Path: "/kubepods.slice/kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice/crio-conmon-beef.scope", Monitor: true},
+					}},
+					{UID: burstable, Path: "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6072.slice", Tier: Burstable},
+					{UID: bestEffort, Path: "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod3fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6073.slice", Tier: BestEffort},
 				},
 				BatchBranch:     "/kubepods.slice/kubepods-plimsollbatch.slice",
-				BatchContainers: []BatchContainer{{ID: "5f3e", Path: "/kubepods.slice/kubepods-plimsollbatch.slice/cri-containerd-5f3e.scope"}},
+				BatchContainers: []Container{{ID: "5f3e", Runtime: "cri-containerd", Path: "/kubepods.slice/kubepods-plimsollbatch.slice/cri-containerd-5f3e.scope"}},
 			},
 		},
 		"systemd below a root whose name begins like a pod's": {
@@ -79,6 +116,7 @@ func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 				Pods: []Pod{{
 					UID:  guaranteed,
 					Path: "/a.slice/a-pod_x.slice/a-pod_x-kubepods.slice/a-pod_x-kubepods-pod1fd1a7f2_8f0e_4c6f_9a0b_2d3c4e5f6071.slice",
+					Tier: Guaranteed,
 				}},
 			},
 		},
@@ -99,7 +137,7 @@ func TestScanFindsTiersPodsAndBatchContainers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(tc.want, got); diff != "" {
+				if diff := diffGroups(t, tc.host, tc.want, got); diff != "" {
 					t.Errorf("groups (-want +got):\n%s", diff)
 				}
 			})
@@ -113,7 +151,7 @@ func TestScanFindsTheGroupsOfCapturedNodes(t *testing.T) {
 		Tiers:           []string{"/kubepods", "/kubepods/burstable", "/kubepods/besteffort"},
 		Pods:            []Pod{{UID: uid, Path: "/kubepods/besteffort/pod" + uid}},
 		BatchBranch:     "/kubepods/plimsoll-batch",
-		BatchContainers: []BatchContainer{{ID: "5f3e9a1c0b7d", Path: "/kubepods/plimsoll-batch/5f3e9a1c0b7d"}},
+		BatchContainers: []Container{{ID: "5f3e9a1c0b7d", Path: "/kubepods/plimsoll-batch/5f3e9a1c0b7d"}},
 	}
 	f := func(archive string, mode Mode, want Groups) {
 		t.Helper()
@@ -122,15 +160,16 @@ func TestScanFindsTheGroupsOfCapturedNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := diffGroups(t, h, want, got); diff != "" {
 			t.Errorf("groups of %s (-want +got):\n%s", archive, diff)
 		}
 		if s, err := h.ReadSetting(got.BatchBranch, qos.CPUIdle); err != nil || s.Value != "1" {
 			t.Errorf("cpu.idle in %s is %+v, %v, want 1", archive, s, err)
 		}
 	}
+	want.Pods[0].Tier = BestEffort
 	f("hybrid-cgroupfs.txtar", Hybrid, want)
-	want.Pods = []Pod{{UID: uid, Path: "/kubepods/burstable/pod" + uid}, {UID: uid, Path: "/kubepods/besteffort/pod" + uid}}
+	want.Pods = []Pod{{UID: uid, Path: "/kubepods/burstable/pod" + uid, Tier: Burstable}, {UID: uid, Path: "/kubepods/besteffort/pod" + uid, Tier: BestEffort}}
 	f("v2-cgroupfs.txtar", V2, want)
 }
 
@@ -148,9 +187,9 @@ func TestScanLeavesOutWhatVanishes(t *testing.T) {
 	}
 	want := Groups{
 		Tiers: []string{"/kubepods", "/kubepods/besteffort"},
-		Pods:  []Pod{{UID: bestEffort, Path: "/kubepods/besteffort/pod" + bestEffort}},
+		Pods:  []Pod{{UID: bestEffort, Path: "/kubepods/besteffort/pod" + bestEffort, Tier: BestEffort}},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := diffGroups(t, h, want, got); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)
 	}
 }

@@ -93,7 +93,7 @@ func TestANewBranchCanBeReadAtOnce(t *testing.T) {
 		t.Errorf("groups %+v, %v, want an empty batch branch", groups, err)
 	}
 	group := container(tr)
-	if groups, err = tr.Scan(); err != nil || len(groups.BatchContainers) != 1 || groups.BatchContainers[0] != (cgroup.BatchContainer{ID: containerID, Path: group}) {
+	if groups, err = tr.Scan(); err != nil || len(groups.BatchContainers) != 1 || groups.BatchContainers[0].ID != containerID || groups.BatchContainers[0].Path != group {
 		t.Errorf("groups %+v, %v, want the container %s", groups, err, containerID)
 	}
 }
