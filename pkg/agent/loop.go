@@ -49,7 +49,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 	}
 	l := &loop{
 		config: o.Config,
-		sensor: &sensor{host: host, reader: cgroup.NewReader(host), knobs: knobsOf(strategies), pods: lookup{watch, hook}},
+		sensor: newSensor(host, knobsOf(strategies), lookup{watch, hook}),
 		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
 		actor:  newActor(strategies, actuator, m, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
@@ -61,7 +61,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 	return l, nil
 }
 
-func (l *loop) close() { l.sensor.reader.Close() }
+func (l *loop) close() { l.sensor.close() }
 
 // run ticks until ctx ends. A tick that takes longer than the interval delays the next; none is made up for.
 func (l *loop) run(ctx context.Context, interval time.Duration) {

@@ -86,7 +86,7 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 	actuator := actuate.New(tree.host, journal)
 	l := &loop{
 		config:  config,
-		sensor:  &sensor{host: tree.host, reader: cgroup.NewReader(tree.host), knobs: knobsOf(strategies), pods: noPods{}},
+		sensor:  newSensor(tree.host, knobsOf(strategies), noPods{}),
 		meter:   usage.NewMeter(10 * time.Second),
 		actor:   newActor(strategies, actuator, m, log),
 		hook:    runtimehook.New(runtimehook.Options{Log: log}),

@@ -41,21 +41,54 @@ type podLookup interface {
 
 // sensor reads one host.
 type sensor struct {
-	host   cgroup.Host
-	reader *cgroup.Reader
-	knobs  []qos.Knob
-	pods   podLookup
+	host    cgroup.Host
+	tracker *cgroup.Tracker
+	reader  *cgroup.Reader
+	node    *cgroup.NodeReader
+	knobs   []qos.Knob
+	pods    podLookup
+}
+
+// scanEvery is after how many readings the groups are scanned whole: half a minute at the default tick.
+const scanEvery = 30
+
+func newSensor(host cgroup.Host, knobs []qos.Knob, pods podLookup) *sensor {
+	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods}
+}
+
+func (s *sensor) close() {
+	s.tracker.Close()
+	s.reader.Close()
+	if s.node != nil {
+		s.node.Close()
+	}
+}
+
+// readNode reads the node's counters. Its files are opened anew after a failure.
+func (s *sensor) readNode() (usage.NodeSample, cgroup.Capacity, error) {
+	if s.node == nil {
+		var err error
+		if s.node, err = cgroup.NewNodeReader(s.host); err != nil {
+			return usage.NodeSample{}, cgroup.Capacity{}, err
+		}
+	}
+	sample, capacity, err := s.node.Read()
+	if err != nil {
+		s.node.Close()
+		s.node = nil
+	}
+	return sample, capacity, err
 }
 
 // sense reads everything once. A pod whose groups vanish meanwhile is left out and counted; a node
 // whose own counters cannot be read is an error.
 func (s *sensor) sense(now time.Time) (reading, error) {
-	groups, err := s.host.Scan()
+	groups, err := s.tracker.Groups()
 	if err != nil {
 		return reading{}, err
 	}
 	r := reading{Sample: usage.Sample{At: now}, Tiers: groups.Tiers, Settings: map[string]map[qos.Knob]qos.Setting{}}
-	if r.Sample.Node, r.Capacity, err = s.host.ReadNode(); err != nil {
+	if r.Sample.Node, r.Capacity, err = s.readNode(); err != nil {
 		return reading{}, err
 	}
 	keep := map[string]bool{}
