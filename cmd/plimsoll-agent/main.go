@@ -48,6 +48,7 @@ func command() *cobra.Command {
 	all.StringVar(&f.CgroupRoot, "cgroup-fs", "/sys/fs/cgroup", "where the host's cgroup hierarchies are mounted")
 	all.StringVar(&f.KubeletCgroupRoot, "kubelet-cgroup-root", "/", "the kubelet's setting cgroupRoot")
 	all.StringVar(&f.StateDir, "state-dir", "/var/lib/plimsoll", "where original kernel settings are kept")
+	all.StringVar(&f.AuditDir, "audit-dir", "", "where the audit log is kept; audit in --state-dir by default")
 
 	run := root.Flags()
 	run.StringVar(&f.configFile, "config", "", "AgentConfiguration file; without it the defaults, which observe")
@@ -108,8 +109,11 @@ func loadConfiguration(file string) (*v1alpha1.AgentConfiguration, error) {
 }
 
 func release(cmd *cobra.Command, f flags) error {
-	results, err := agent.Release(f.Options)
-	for _, r := range results {
+	done, err := agent.Release(f.Options)
+	for _, n := range done.Notes {
+		fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)
+	}
+	for _, r := range done.Results {
 		outcome := "restored"
 		if r.Err != nil {
 			outcome = "failed"

@@ -1,7 +1,6 @@
 package actuate
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,8 +69,8 @@ func (a *Actuator) Finished() []Result {
 	}
 }
 
-// Close waits for the writes that block, for at most patience, and closes the journal. What it does not
-// wait for ends with the process; the error names it. Nothing is released.
+// Close waits for the writes that block, for at most patience. What it does not wait for ends with the
+// process; the error names it. Nothing is released, and the journal stays open.
 func (a *Actuator) Close(patience time.Duration) ([]Result, error) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -89,8 +88,7 @@ func (a *Actuator) Close(patience time.Duration) ([]Result, error) {
 			left = append(left, what)
 		}
 		slices.Sort(left)
-		err := fmt.Errorf("setting %s: not done after %v, and left", strings.Join(left, ", "), patience)
-		return results, errors.Join(err, a.journal.Close())
+		return results, fmt.Errorf("setting %s: not done after %v, and left", strings.Join(left, ", "), patience)
 	}
-	return results, a.journal.Close()
+	return results, nil
 }

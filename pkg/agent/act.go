@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,11 @@ type actor struct {
 	strategies []running
 	actuator   *actuate.Actuator
 	metrics    *metrics
+	auditor    *auditor
 	log        *slog.Logger
+	contests   contests
+	// pending is what writes that have not ended yet rest on, by group and knob.
+	pending map[string]map[string]string
 
 	// changes are the last outcomes, newest first.
 	changes []v1alpha1.ChangeStatus
@@ -32,13 +37,19 @@ type actor struct {
 	notes  map[string]bool
 }
 
-func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, log *slog.Logger) *actor {
-	return &actor{strategies: strategies, actuator: actuator, metrics: m, log: log,
+func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audit *auditor, log *slog.Logger) *actor {
+	return &actor{strategies: strategies, actuator: actuator, metrics: m, auditor: audit, log: log,
+		contests: contests{}, pending: map[string]map[string]string{},
 		latest: map[string]v1alpha1.ChangeStatus{}, notes: map[string]bool{}}
 }
 
-// act lets each strategy decide on s and carries out what differs from it.
-func (a *actor) act(s qos.State) {
+// act lets each strategy decide on s and carries out what differs from it. podOf names the pod of a group.
+func (a *actor) act(s qos.State, podOf func(group string) string) {
+	for _, r := range a.actuator.Finished() {
+		key := knobKey(r.Change)
+		a.settle(s.Now, a.ownerOf(r.Change.Knob), r, podOf(r.Change.Group), a.pending[key])
+		delete(a.pending, key)
+	}
 	for _, strategy := range a.strategies {
 		plan := strategy.Step(s)
 		for _, n := range plan.Notes {
@@ -56,25 +67,58 @@ func (a *actor) act(s qos.State) {
 			continue
 		}
 		for _, r := range a.actuator.Apply(changes) {
-			if r.Err != nil {
-				a.record(s.Now, strategy.Name, r.Change, v1alpha1.OutcomeRefused, r.Err.Error())
+			inputs := inputsOf(s, r.Change)
+			if r.Pending { // told of when it has ended
+				a.pending[knobKey(r.Change)] = inputs
 				continue
 			}
-			a.record(s.Now, strategy.Name, r.Change, v1alpha1.OutcomeApplied, "")
+			a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)
 		}
 	}
 }
 
-func (a *actor) record(at time.Time, strategy string, c qos.Change, outcome v1alpha1.Outcome, problem string) {
+// settle tells of what became of a change: in the audit log, the status and the metrics.
+func (a *actor) settle(now time.Time, strategy string, r actuate.Result, pod string, inputs map[string]string) {
+	if r.Undone {
+		a.metrics.undone.WithLabelValues(strategy, string(r.Change.Knob)).Inc()
+		a.contests.add(r.Change, now)
+	}
+	if !r.Written && r.Err == nil {
+		return // it was so already
+	}
+	outcome, problem := v1alpha1.OutcomeApplied, ""
+	if r.Err != nil {
+		outcome, problem = v1alpha1.OutcomeRefused, r.Err.Error()
+	}
+	if news := a.record(now, strategy, r.Change, outcome, problem); news {
+		a.auditor.change(now, strategy, r, pod, inputs)
+	}
+}
+
+// ownerOf is the strategy that claims a knob.
+func (a *actor) ownerOf(k qos.Knob) string {
+	for _, s := range a.strategies {
+		if slices.Contains(s.Knobs, k) {
+			return s.Name
+		}
+	}
+	return ""
+}
+
+func knobKey(c qos.Change) string { return c.Group + "\x00" + string(c.Knob) }
+
+// record returns false where the outcome only repeats the one before: a write that the kernel refuses is
+// tried each tick, and told of once.
+func (a *actor) record(at time.Time, strategy string, c qos.Change, outcome v1alpha1.Outcome, problem string) (news bool) {
 	a.metrics.changes.WithLabelValues(strategy, string(c.Knob), string(outcome)).Inc()
-	key := c.Group + "\x00" + string(c.Knob)
+	key := knobKey(c)
 	was := a.latest[key]
 	next := v1alpha1.ChangeStatus{
 		Time: metav1.NewMicroTime(at), Strategy: strategy, Group: c.Group, Knob: string(c.Knob), Value: c.Value,
 		Outcome: outcome, Reason: limit(c.Reason), Error: limit(problem),
 	}
 	if outcome != v1alpha1.OutcomeApplied && was.Value == next.Value && was.Outcome == next.Outcome && was.Error == next.Error {
-		return
+		return false
 	}
 	a.latest[key] = next
 	a.changes = append([]v1alpha1.ChangeStatus{next}, a.changes[:min(len(a.changes), maxChanges-1)]...)
@@ -83,6 +127,7 @@ func (a *actor) record(at time.Time, strategy string, c qos.Change, outcome v1al
 		level = slog.LevelError
 	}
 	a.log.Log(context.Background(), level, "change", "strategy", strategy, "group", c.Group, "knob", c.Knob, "value", c.Value, "outcome", outcome, "reason", c.Reason, "error", problem)
+	return true
 }
 
 // note tells of a strategy's remark once.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -31,7 +30,17 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = journal.Close() }() // what was remembered is on the disk
+	if n := journal.OtherBoot(); n > 0 {
+		o.Log.Info("the journal is of another boot: its groups are gone", "journal", journal.Path(), "originalsDropped", n)
+	}
+	auditor, err := openAudit(o)
+	if err != nil {
+		return err
+	}
+	defer auditor.close(o.Log)
 	m := newMetrics()
+	m.watchAudit(auditor.log.Lost)
 	pub, err := newPublisher(o.Kube, o.NodeName, m, o.Log)
 	if err != nil {
 		return err
@@ -61,7 +70,7 @@ func Run(ctx context.Context, o Options) error {
 		return cause(ctx, err)
 	}
 	actuator := actuate.New(host, journal)
-	defer closeActuator(actuator, o.Log)
+	defer auditor.finish(actuator, o.Log)
 	if o.enforcesBatch() {
 		if err := actuator.EnsureBatchBranch(); err != nil {
 			return err
@@ -71,13 +80,14 @@ func Run(ctx context.Context, o Options) error {
 		SocketPath: o.NRISocket, Enforce: o.Config.RuntimeHook.Mode == v1alpha1.ModeEnforce,
 		CgroupsPath: host.BatchContainerPath, OnPlace: m.placed, Log: o.Log,
 	})
-	l, err := newLoop(o, host, strategies, actuator, hook, watch, pub, m, alive)
+	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, m, alive)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	// The first tick sets what protects the online side before the first batch container can be placed.
 	l.tick(time.Now())
+	group.Go(func() { auditor.run(ctx, o.Log) })
 	group.Go(func() { watch.run(ctx) })
 	group.Go(func() { pub.run(ctx) })
 	if o.Config.RuntimeHook.Mode != v1alpha1.ModeOff {
@@ -146,19 +156,44 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
+// Released is what a release did, and what the operator should know about it.
+type Released struct {
+	Results []actuate.Result
+	Notes   []string
+}
+
 // Release puts every kernel setting that the agent changed back, from the journal. It is for
 // uninstalling: afterwards nothing holds batch work below online work.
-func Release(o Options) (results []actuate.Result, err error) {
-	journal, err := openJournal(o)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, journal.Close()) }()
+func Release(o Options) (Released, error) {
 	host, err := cgroup.Detect(o.ProcRoot, o.CgroupRoot, o.KubeletCgroupRoot)
 	if err != nil {
-		return nil, fmt.Errorf("releasing: %w", err)
+		return Released{}, fmt.Errorf("releasing: %w", err)
 	}
-	return actuate.New(host, journal).Release()
+	return release(o, host)
+}
+
+func release(o Options, host cgroup.Host) (done Released, err error) {
+	journal, err := openJournal(o)
+	if err != nil {
+		return Released{}, err
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	auditor, err := openAudit(o)
+	if err != nil {
+		return Released{}, err
+	}
+	defer func() { err = errors.Join(err, auditor.log.Close()) }()
+	if journal.Missing() {
+		done.Notes = append(done.Notes, fmt.Sprintf("there is no %s: nothing is known of what was written (is --state-dir that of the agent?)", journal.Path()))
+	}
+	if n := journal.OtherBoot(); n > 0 {
+		done.Notes = append(done.Notes, fmt.Sprintf("%s is of another boot: the groups of its %d originals are gone", journal.Path(), n))
+	}
+	done.Results, err = actuate.New(host, journal).Release()
+	for _, r := range done.Results {
+		auditor.change(time.Now(), "release", r, "", nil)
+	}
+	return done, err
 }
 
 // openJournal opens the journal of this boot.
@@ -168,15 +203,6 @@ func openJournal(o Options) (*actuate.Journal, error) {
 		return nil, fmt.Errorf("%w: is procfs mounted where --proc says, %q?", err, o.ProcRoot)
 	}
 	return actuate.OpenJournal(o.StateDir, boot)
-}
-
-// closePatience is how long the agent waits, when it ends, for kernel writes that block.
-const closePatience = 2 * time.Second
-
-func closeActuator(a *actuate.Actuator, log *slog.Logger) {
-	if _, err := a.Close(closePatience); err != nil {
-		log.Warn("ending with a kernel write under way", "error", err)
-	}
 }
 
 // modeOf is the mode of a strategy; one that is not named is Off.

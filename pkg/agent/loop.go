@@ -40,7 +40,7 @@ type loop struct {
 	failures    int
 }
 
-func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, hook *runtimehook.Hook,
+func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, audit *auditor, hook *runtimehook.Hook,
 	watch *podWatch, pub *publisher, m *metrics, alive *health,
 ) (*loop, error) {
 	kernel, err := host.KernelVersion()
@@ -51,7 +51,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		config: o.Config,
 		sensor: newSensor(host, knobsOf(strategies), lookup{watch, hook}),
 		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
-		actor:  newActor(strategies, actuator, m, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
+		actor:  newActor(strategies, actuator, m, audit, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
 		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
 	}
@@ -109,7 +109,7 @@ func (l *loop) tick(now time.Time) {
 			l.log.Error("restoring the batch branch", "error", err)
 		}
 	}
-	l.actor.act(r.state(now, u, false))
+	l.actor.act(r.state(now, u, false), r.podName)
 	l.publish(now, r, u)
 }
 
@@ -121,7 +121,7 @@ func (l *loop) actBlind(now time.Time) {
 			l.log.Error("reading settings while blind: they are written again", "error", err)
 		}
 	}
-	l.actor.act(l.last.state(now, usage.Usage{}, true))
+	l.actor.act(l.last.state(now, usage.Usage{}, true), l.last.podName)
 }
 
 // publish offers a status when it tells readers something new or the heartbeat is due.
@@ -134,6 +134,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	for _, c := range []metav1.Condition{
 		batchProtected(r, modeOf(l.config, batchidle.Name)),
 		runtimeHookReady(l.hook.Connected(), l.config.RuntimeHook.Mode),
+		settingsHold(l.actor.contests.describe(now)),
 	} {
 		l.conditions = setCondition(l.conditions, c, at)
 	}

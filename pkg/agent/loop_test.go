@@ -88,7 +88,7 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 		config:  config,
 		sensor:  newSensor(tree.host, knobsOf(strategies), noPods{}),
 		meter:   usage.NewMeter(10 * time.Second),
-		actor:   newActor(strategies, actuator, m, log),
+		actor:   newActor(strategies, actuator, m, newTestAuditor(t), log),
 		hook:    runtimehook.New(runtimehook.Options{Log: log}),
 		pub:     &publisher{waiting: make(chan *v1alpha1.NodeUtilizationStatus, 1)},
 		metrics: m, health: &health{}, log: log, actuator: actuator,

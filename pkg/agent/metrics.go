@@ -20,6 +20,7 @@ type metrics struct {
 	tickSeconds    prometheus.Histogram
 	skippedGroups  prometheus.Counter
 	changes        *prometheus.CounterVec
+	undone         *prometheus.CounterVec
 	placements     *prometheus.CounterVec
 	publishes      *prometheus.CounterVec
 	publishSeconds prometheus.Histogram
@@ -43,6 +44,8 @@ func newMetrics() *metrics {
 			Help: "Cgroups left out of a reading because they vanished or could not be read while it ran."}),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_changes_total",
 			Help: "Kernel settings that a strategy wanted otherwise, by outcome."}, []string{"strategy", "knob", "outcome"}),
+		undone: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_undone_total",
+			Help: "Kernel settings that were not any more as the agent had written them: somebody else writes them too."}, []string{"strategy", "knob"}),
 		placements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_batch_placements_total",
 			Help: "Batch containers seen at creation, by what was done: placed in the batch branch, or observed only."}, []string{"outcome"}),
 		publishes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_publishes_total",
@@ -62,10 +65,17 @@ func newMetrics() *metrics {
 		capacity: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_capacity",
 			Help: "What the node has: cpu in cores, memory in bytes."}, []string{"resource"}),
 	}
-	m.registry.MustRegister(m.ticks, m.tickSeconds, m.skippedGroups, m.changes, m.placements, m.publishes, m.publishSeconds,
+	m.registry.MustRegister(m.ticks, m.tickSeconds, m.skippedGroups, m.changes, m.undone, m.placements, m.publishes, m.publishSeconds,
 		m.hookConnected, m.cores, m.memory, m.pods, m.pressure, m.capacity,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
+}
+
+// watchAudit shows how many records the audit log has lost.
+func (m *metrics) watchAudit(lost func() (int64, error)) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "plimsoll_agent_audit_lost_total",
+		Help: "Audit records that could not be written; the kernel was written all the same."},
+		func() float64 { n, _ := lost(); return float64(n) }))
 }
 
 // Gather is what a scrape gets: the gauges of one status.

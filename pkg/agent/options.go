@@ -21,6 +21,8 @@ type Options struct {
 	KubeletCgroupRoot string
 	// StateDir holds the journal of original kernel settings.
 	StateDir string
+	// AuditDir holds the audit log; empty means audit in StateDir.
+	AuditDir string
 	// NRISocket is the container runtime's NRI socket.
 	NRISocket string
 	// ListenAddress serves /metrics, /healthz and /readyz.

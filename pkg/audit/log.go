@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options say where a log is and how large it may grow.
@@ -25,12 +27,12 @@ type Options struct {
 
 // Log is an audit log open for writing. It is safe for concurrent use; only one process can have it.
 type Log struct {
-	o    Options
-	lock *os.File
-	head *os.File
+	o Options
 
-	mu   sync.Mutex
-	file *os.File
+	mu     sync.Mutex
+	closed bool
+	// file is nil where the log is closed, or could not be opened because the disk is full.
+	file, head, lock *os.File
 	// size is where the file's last line ends.
 	size int64
 	// unended is true where the last line lacks its newline: it was torn before the log was opened.
@@ -48,47 +50,53 @@ type Log struct {
 
 // Open opens the log for writing. A last line that is not whole, and an end that is not where the head
 // file says, are recorded in the log and never removed: what was lost stays visible to Verify. The
-// error is ErrLocked while another process has the log open.
+// error is ErrLocked while another process has the log open. A full disk is no error: the log opens as
+// soon as there is space, and what is appended before is counted as lost.
 func Open(o Options) (*Log, error) {
-	l, err := open(o)
-	if err != nil {
+	l := &Log{o: o}
+	if err := l.open(); err != nil && !full(err) {
 		return nil, fmt.Errorf("opening the audit log in %s: %w", o.Dir, err)
 	}
 	return l, nil
 }
 
-func open(o Options) (_ *Log, err error) {
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, err
+// full says that the disk is, or the quota of its user.
+func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+func (l *Log) open() (err error) {
+	if err := os.MkdirAll(l.o.Dir, 0o700); err != nil {
+		return err
 	}
-	l := &Log{o: o}
-	if l.lock, err = lock(o.Dir); err != nil {
-		return nil, err
+	if l.lock, err = lock(l.o.Dir); err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.Close())
+			err = errors.Join(err, l.closeFiles())
 		}
 	}()
-	end, findings, err := findEnd(o.Dir)
+	end, findings, err := findEnd(l.o.Dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.last, l.unended = end.next, end.unended
-	if l.head, err = os.OpenFile(filepath.Join(o.Dir, headName), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return nil, err
+	if l.head, err = os.OpenFile(filepath.Join(l.o.Dir, headName), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
 	}
 	name := end.path
 	if name == "" {
-		name = filepath.Join(o.Dir, fileName(l.last.Sequence+1))
+		name = filepath.Join(l.o.Dir, fileName(l.last.Sequence+1))
 	}
 	if err := l.use(name); err != nil {
-		return nil, err
+		return err
 	}
 	for _, f := range findings {
-		l.append(Entry{Kind: KindRepaired, Time: o.Now(), Why: f}) // where the disk is full it counts as lost
+		e := Entry{Kind: KindRepaired, Time: l.o.Now(), Why: f}
+		if err := l.write(e); err != nil {
+			l.lose(e, err)
+		}
 	}
-	return l, nil
+	return nil
 }
 
 // use goes on in a file, which is made if it is missing.
@@ -153,8 +161,13 @@ func (l *Log) Last() Anchor {
 
 // write writes one line with one write(2).
 func (l *Log) write(e Entry) error {
-	if l.file == nil {
+	if l.closed {
 		return errors.New("the audit log is closed")
+	}
+	if l.file == nil {
+		if err := l.open(); err != nil {
+			return fmt.Errorf("opening the audit log in %s: %w", l.o.Dir, err)
+		}
 	}
 	if err := l.mend(); err != nil {
 		return err
@@ -241,15 +254,15 @@ func (l *Log) prune() error {
 // Sync waits until everything that was appended is on the disk. Appending goes on meanwhile.
 func (l *Log) Sync() error {
 	l.mu.Lock()
-	files := append(slices.Clone(l.retired), l.file, l.head)
+	files := slices.Clone(l.retired)
+	if l.file != nil {
+		files = append(files, l.file, l.head)
+	}
 	done := l.retired
 	l.retired = nil
 	l.mu.Unlock()
 	var errs []error
 	for _, f := range files {
-		if f == nil {
-			continue
-		}
 		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) {
 			errs = append(errs, err)
 		}
@@ -257,7 +270,9 @@ func (l *Log) Sync() error {
 	for _, f := range done {
 		errs = append(errs, f.Close())
 	}
-	errs = append(errs, syncDir(l.o.Dir))
+	if len(files) > len(done) {
+		errs = append(errs, syncDir(l.o.Dir))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("syncing the audit log: %w", err)
 	}
@@ -269,7 +284,12 @@ func (l *Log) Close() error {
 	err := l.Sync()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	errs := []error{err}
+	l.closed = true
+	return errors.Join(err, l.closeFiles())
+}
+
+func (l *Log) closeFiles() error {
+	var errs []error
 	for _, f := range []*os.File{l.file, l.head, l.lock} {
 		if f != nil {
 			errs = append(errs, f.Close())

@@ -96,6 +96,9 @@ type Change struct {
 	Knob   Knob
 	Value  string
 	Reason string
+	// Inputs is what the decision rested on beyond the rates and settings of the group and the node, for
+	// the audit log: name=value with the unit in the name, separated by spaces.
+	Inputs string
 }
 
 // Plan is what a strategy wants to be so.

@@ -42,6 +42,9 @@ type AgentConfiguration struct {
 	// runtimeHook says what happens to batch containers when they are created.
 	RuntimeHook RuntimeHookConfiguration `json:"runtimeHook"`
 
+	// audit says how much of the audit log is kept on the node.
+	Audit AuditConfiguration `json:"audit"`
+
 	// lending says how much of the node batch work may use, and whether the node offers it.
 	Lending LendingConfiguration `json:"lending"`
 
@@ -80,6 +83,17 @@ type PublishConfiguration struct {
 	// errorBudgetPermilleSeconds is the error times its duration that readers are told of: with 200, an
 	// error of 20 thousandths is told of after 10 seconds. 0 to 100000; default 200.
 	ErrorBudgetPermilleSeconds int64 `json:"errorBudgetPermilleSeconds"`
+}
+
+// AuditConfiguration says how much of the audit log is kept on the node. A file of it that has
+// maxFileBytes is followed by the next; the oldest beyond maxFiles is removed, and the log says so.
+type AuditConfiguration struct {
+	// maxFileBytes is the size from which on a file is followed by the next. 65536 to 1073741824; default
+	// 16777216.
+	MaxFileBytes int64 `json:"maxFileBytes"`
+
+	// maxFiles is how many files are kept. 0 (all of them) to 10000; default 32.
+	MaxFiles int64 `json:"maxFiles"`
 }
 
 // LendingConfiguration says how much of the node batch work may use: of CPU and of memory

@@ -25,6 +25,7 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 		},
 		BlindAfterFailures: 5,
 		RuntimeHook:        RuntimeHookConfiguration{Mode: ModeObserve},
+		Audit:              AuditConfiguration{MaxFileBytes: 16 << 20, MaxFiles: 32},
 		Lending: LendingConfiguration{
 			Mode:           ModeObserve,
 			CPU:            LendingResource{SafeLinePermille: 800, MarginPermille: 20, ColdMarginPermille: 200},

@@ -97,7 +97,8 @@ type NodeUtilizationStatus struct {
 	Changes []ChangeStatus `json:"changes,omitempty"`
 
 	// conditions tell what works on this node: BatchProtected (batch is held below online work by the
-	// kernel), RuntimeHookReady (batch containers are put into the batch branch when they are created).
+	// kernel), RuntimeHookReady (batch containers are put into the batch branch when they are created),
+	// SettingsHold (nobody else writes the kernel settings that the agent writes).
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -108,6 +109,7 @@ type NodeUtilizationStatus struct {
 const (
 	ConditionBatchProtected   = "BatchProtected"
 	ConditionRuntimeHookReady = "RuntimeHookReady"
+	ConditionSettingsHold     = "SettingsHold"
 )
 
 // Resources is an amount of CPU and memory.

@@ -23,6 +23,8 @@ func ValidateAgentConfiguration(c *AgentConfiguration) field.ErrorList {
 	errs = append(errs, between(publish.Child("errorBudgetPermilleSeconds"), c.Publish.ErrorBudgetPermilleSeconds, 0, 100_000)...)
 
 	errs = append(errs, validateMode(field.NewPath("runtimeHook", "mode"), c.RuntimeHook.Mode)...)
+	errs = append(errs, between(field.NewPath("audit", "maxFileBytes"), c.Audit.MaxFileBytes, 64<<10, 1<<30)...)
+	errs = append(errs, between(field.NewPath("audit", "maxFiles"), c.Audit.MaxFiles, 0, 10_000)...)
 	errs = append(errs, validateLending(c.Lending, field.NewPath("lending"))...)
 
 	seen := map[string]bool{}

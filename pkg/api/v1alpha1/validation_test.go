@@ -77,6 +77,8 @@ func TestEachNumberOfTheAgentsFileHasItsRange(t *testing.T) {
 		{"publish.changePermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Publish.ChangePermille = v }},
 		{"publish.jumpPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Publish.JumpPermille = v }},
 		{"publish.errorBudgetPermilleSeconds", 0, 100_000, func(c *AgentConfiguration, v int64) { c.Publish.ErrorBudgetPermilleSeconds = v }},
+		{"audit.maxFileBytes", 65_536, 1_073_741_824, func(c *AgentConfiguration, v int64) { c.Audit.MaxFileBytes = v }},
+		{"audit.maxFiles", 0, 10_000, func(c *AgentConfiguration, v int64) { c.Audit.MaxFiles = v }},
 		{"lending.cpu.safeLinePermille", 1, 1000, func(c *AgentConfiguration, v int64) { c.Lending.CPU.SafeLinePermille = v }},
 		{"lending.cpu.marginPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Lending.CPU.MarginPermille = v }},
 		{"lending.cpu.coldMarginPermille", 0, 1000, func(c *AgentConfiguration, v int64) { c.Lending.CPU.ColdMarginPermille = v }},
