@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,10 +77,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	hook := runtimehook.New(runtimehook.Options{
-		SocketPath: o.NRISocket, Enforce: o.Config.RuntimeHook.Mode == v1alpha1.ModeEnforce,
-		CgroupsPath: host.BatchContainerPath, OnPlace: m.placed, Log: o.Log,
-	})
+	hook := runtimehook.New(o.hookOptions(host, strategies, m))
 	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, m, alive)
 	if err != nil {
 		return err
@@ -95,6 +93,21 @@ func Run(ctx context.Context, o Options) error {
 	}
 	l.run(ctx, tick)
 	return cause(ctx, nil)
+}
+
+// hookOptions are what the hook does on this host.
+func (o Options) hookOptions(host cgroup.Host, strategies []running, m *metrics) runtimehook.Options {
+	c := o.Config.RuntimeHook
+	branchQuota := slices.ContainsFunc(strategies, func(s running) bool {
+		return s.mode == v1alpha1.ModeEnforce && slices.Contains(s.Knobs, qos.CPUQuota)
+	})
+	return runtimehook.Options{
+		SocketPath: o.NRISocket, Enforce: c.Mode == v1alpha1.ModeEnforce, CgroupsPath: host.BatchContainerPath,
+		ContainerQuota: host.Mode == cgroup.V2 || !branchQuota,
+		Fallback:       runtimehook.Fallback{MilliCPU: c.Fallback.MilliCPU, MemoryBytes: c.Fallback.MemoryBytes},
+		PIDs:           c.MaxPIDs, Timeout: time.Duration(c.TimeoutMilliseconds) * time.Millisecond,
+		OnPlace: m.placed, Log: o.Log,
+	}
 }
 
 // enforcesBatch reports whether anything that enforces needs the batch branch.

@@ -26,8 +26,8 @@ func batchProtected(r reading, mode v1alpha1.Mode) metav1.Condition {
 	return c
 }
 
-// runtimeHookReady tells whether batch containers are placed when they are created.
-func runtimeHookReady(connected bool, mode v1alpha1.Mode) metav1.Condition {
+// runtimeHookReady tells whether batch containers are placed and bounded when they are created.
+func runtimeHookReady(connected bool, conflict string, mode v1alpha1.Mode) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionRuntimeHookReady, Status: metav1.ConditionFalse}
 	switch {
 	case mode == v1alpha1.ModeOff:
@@ -36,8 +36,10 @@ func runtimeHookReady(connected bool, mode v1alpha1.Mode) metav1.Condition {
 		c.Reason, c.Message = "NotConnected", "not connected to the container runtime's NRI socket: batch containers stay where the kubelet puts them"
 	case mode != v1alpha1.ModeEnforce:
 		c.Reason, c.Message = "NotEnforced", "the runtime hook is in mode "+string(mode)
+	case conflict != "":
+		c.Reason, c.Message = "Conflict", conflict
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Connected", "batch containers are put into the batch branch when they are created"
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Connected", "batch containers are put into the batch branch, with their limits, when they are created"
 	}
 	return c
 }

@@ -133,7 +133,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	at := metav1.NewTime(now)
 	for _, c := range []metav1.Condition{
 		batchProtected(r, modeOf(l.config, batchidle.Name)),
-		runtimeHookReady(l.hook.Connected(), l.config.RuntimeHook.Mode),
+		runtimeHookReady(l.hook.Connected(), l.hook.Conflict(), l.config.RuntimeHook.Mode),
 		settingsHold(l.actor.contests.describe(now)),
 	} {
 		l.conditions = setCondition(l.conditions, c, at)

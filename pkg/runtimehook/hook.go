@@ -12,8 +12,6 @@ import (
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
-
-	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
 const (
@@ -32,6 +30,15 @@ type Options struct {
 	Enforce bool
 	// CgroupsPath is the path, in the runtime's notation, of a batch container with this ID.
 	CgroupsPath func(containerID string) string
+	// ContainerQuota gives each batch container a CPU quota of its own. On cgroup v1 it must be off where the
+	// branch has a quota: the kernel refuses a group's quota that is below one of its children's.
+	ContainerQuota bool
+	// Fallback bounds batch containers of pods that were not converted; PIDs bounds the tasks of each.
+	Fallback Fallback
+	PIDs     int64
+	// Timeout is the longest that a container's creation waits for the hook. Past it a batch container is
+	// refused, and tried again by the kubelet; any other is created as if there were no hook.
+	Timeout time.Duration
 	// OnPlace is told of each batch container that was, or without Enforce would have been, placed.
 	OnPlace func(enforced bool)
 	Log     *slog.Logger
@@ -47,17 +54,24 @@ type Hook struct {
 	opts      Options
 	connected atomic.Bool
 
+	conflicts *conflicts
+	// update asks the runtime for updates that it did not ask for; nil while not connected.
+	update atomic.Pointer[func([]*api.ContainerUpdate) ([]*api.ContainerUpdate, error)]
+
 	mu         sync.RWMutex
 	containers map[string]PodRef
 }
 
 // New returns a Hook that is not connected yet.
 func New(opts Options) *Hook {
-	return &Hook{opts: opts, containers: map[string]PodRef{}}
+	return &Hook{opts: opts, conflicts: newConflicts(), containers: map[string]PodRef{}}
 }
 
 // Connected reports whether the runtime asks this hook about new containers.
 func (h *Hook) Connected() bool { return h.connected.Load() }
+
+// Conflict tells of a batch container at whose creation the hook had to hold back; empty for none.
+func (h *Hook) Conflict() string { return h.conflicts.say() }
 
 // PodOf returns the pod of a container that the runtime has told of.
 func (h *Hook) PodOf(containerID string) (PodRef, bool) {
@@ -105,71 +119,9 @@ func (h *Hook) session(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, s.Stop)
 	defer stop()
+	update := s.UpdateContainers
+	h.update.Store(&update)
+	defer h.update.Store(nil)
 	s.Wait()
 	return errors.New("the container runtime closed the connection")
-}
-
-// plugin is what the runtime calls. It is apart from Hook so that the runtime's calls are not part of
-// Hook's own methods.
-type plugin struct{ hook *Hook }
-
-var (
-	_ stub.SynchronizeInterface     = &plugin{}
-	_ stub.CreateContainerInterface = &plugin{}
-	_ stub.RemoveContainerInterface = &plugin{}
-)
-
-// Synchronize learns the containers that run already.
-func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
-	byID := make(map[string]*api.PodSandbox, len(pods))
-	for _, pod := range pods {
-		byID[pod.GetId()] = pod
-	}
-	known := make(map[string]PodRef, len(containers))
-	for _, c := range containers {
-		if pod := byID[c.GetPodSandboxId()]; pod != nil {
-			known[c.GetId()] = refOf(pod)
-		}
-	}
-	p.hook.mu.Lock()
-	p.hook.containers = known
-	p.hook.mu.Unlock()
-	p.hook.connected.Store(true)
-	p.hook.opts.Log.Info("connected to the container runtime", "pods", len(pods), "containers", len(known), "enforce", p.hook.opts.Enforce)
-	return nil, nil
-}
-
-// CreateContainer puts a batch pod's container into the batch branch.
-func (p *plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
-	h := p.hook
-	h.mu.Lock()
-	h.containers[c.GetId()] = refOf(pod)
-	h.mu.Unlock()
-	// The priority class is not known here; a batch label on a node-critical pod still makes it batch.
-	if v1alpha1.ClassOf(pod.GetLabels(), "") != v1alpha1.ClassBatch {
-		return nil, nil, nil
-	}
-	if h.opts.OnPlace != nil {
-		h.opts.OnPlace(h.opts.Enforce)
-	}
-	if !h.opts.Enforce {
-		return nil, nil, nil
-	}
-	path := h.opts.CgroupsPath(c.GetId())
-	adjust := &api.ContainerAdjustment{}
-	adjust.SetLinuxCgroupsPath(path)
-	h.opts.Log.Info("placing a batch container", "namespace", pod.GetNamespace(), "pod", pod.GetName(), "container", c.GetName(), "cgroup", path)
-	return adjust, nil, nil
-}
-
-// RemoveContainer forgets a container.
-func (p *plugin) RemoveContainer(_ context.Context, _ *api.PodSandbox, c *api.Container) error {
-	p.hook.mu.Lock()
-	defer p.hook.mu.Unlock()
-	delete(p.hook.containers, c.GetId())
-	return nil
-}
-
-func refOf(pod *api.PodSandbox) PodRef {
-	return PodRef{UID: pod.GetUid(), Namespace: pod.GetNamespace(), Name: pod.GetName()}
 }

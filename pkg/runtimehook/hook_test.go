@@ -2,7 +2,6 @@ package runtimehook
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 
 	"github.com/containerd/nri/pkg/api"
@@ -12,12 +11,10 @@ import (
 )
 
 func newTestHook(enforce bool, placed *[]bool) *plugin {
-	return &plugin{New(Options{
-		Enforce:     enforce,
-		CgroupsPath: func(id string) string { return "/kubepods/plimsoll-batch/" + id },
-		OnPlace:     func(enforced bool) { *placed = append(*placed, enforced) },
-		Log:         slog.New(slog.DiscardHandler),
-	})}
+	o := testOptions()
+	o.Enforce = enforce
+	o.OnPlace = func(enforced bool) { *placed = append(*placed, enforced) }
+	return &plugin{New(o)}
 }
 
 func TestOnlyContainersOfBatchPodsArePlaced(t *testing.T) {

@@ -145,6 +145,27 @@ type RuntimeHookConfiguration struct {
 	// mode is Enforce (batch containers are put into the batch branch), Observe (the hook only looks on)
 	// or Off (it does not connect to the runtime). Default Observe.
 	Mode Mode `json:"mode"`
+
+	// timeoutMilliseconds is the longest that the creation of a container waits for the hook. Past it a
+	// batch container is refused, and tried again by the kubelet; any other is created as if there were no
+	// hook. 10 to 1500, for the runtime itself waits 2000; default 200.
+	TimeoutMilliseconds int64 `json:"timeoutMilliseconds"`
+
+	// maxPIDs is how many tasks each batch container may have. 64 to 4194304; default 4096.
+	MaxPIDs int64 `json:"maxPIDs"`
+
+	// fallback is what a batch container is held to of which neither the pod nor the kubelet says more: one
+	// of a pod that the admission policy did not convert.
+	Fallback FallbackConfiguration `json:"fallback"`
+}
+
+// FallbackConfiguration is what a batch container is held to when nothing else says.
+type FallbackConfiguration struct {
+	// milliCPU is its CPU quota in thousandths of a core. 10 to 1000000; default 1000.
+	MilliCPU int64 `json:"milliCPU"`
+
+	// memoryBytes is its memory limit. 16777216 to 17592186044416; default 1073741824.
+	MemoryBytes int64 `json:"memoryBytes"`
 }
 
 // StrategyConfiguration turns on one strategy.

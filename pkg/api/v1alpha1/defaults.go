@@ -24,8 +24,11 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 			ErrorBudgetPermilleSeconds:  200,
 		},
 		BlindAfterFailures: 5,
-		RuntimeHook:        RuntimeHookConfiguration{Mode: ModeObserve},
-		Audit:              AuditConfiguration{MaxFileBytes: 16 << 20, MaxFiles: 32},
+		RuntimeHook: RuntimeHookConfiguration{
+			Mode: ModeObserve, TimeoutMilliseconds: 200, MaxPIDs: 4096,
+			Fallback: FallbackConfiguration{MilliCPU: 1000, MemoryBytes: 1 << 30},
+		},
+		Audit: AuditConfiguration{MaxFileBytes: 16 << 20, MaxFiles: 32},
 		Lending: LendingConfiguration{
 			Mode:           ModeObserve,
 			CPU:            LendingResource{SafeLinePermille: 800, MarginPermille: 20, ColdMarginPermille: 200},

@@ -22,7 +22,12 @@ func ValidateAgentConfiguration(c *AgentConfiguration) field.ErrorList {
 	errs = append(errs, between(publish.Child("jumpPermille"), c.Publish.JumpPermille, min(c.Publish.ChangePermille, 1000), 1000)...)
 	errs = append(errs, between(publish.Child("errorBudgetPermilleSeconds"), c.Publish.ErrorBudgetPermilleSeconds, 0, 100_000)...)
 
-	errs = append(errs, validateMode(field.NewPath("runtimeHook", "mode"), c.RuntimeHook.Mode)...)
+	hook := field.NewPath("runtimeHook")
+	errs = append(errs, validateMode(hook.Child("mode"), c.RuntimeHook.Mode)...)
+	errs = append(errs, between(hook.Child("timeoutMilliseconds"), c.RuntimeHook.TimeoutMilliseconds, 10, 1500)...)
+	errs = append(errs, between(hook.Child("maxPIDs"), c.RuntimeHook.MaxPIDs, 64, 4_194_304)...)
+	errs = append(errs, between(hook.Child("fallback", "milliCPU"), c.RuntimeHook.Fallback.MilliCPU, 10, 1_000_000)...)
+	errs = append(errs, between(hook.Child("fallback", "memoryBytes"), c.RuntimeHook.Fallback.MemoryBytes, 16<<20, 16<<40)...)
 	errs = append(errs, between(field.NewPath("audit", "maxFileBytes"), c.Audit.MaxFileBytes, 64<<10, 1<<30)...)
 	errs = append(errs, between(field.NewPath("audit", "maxFiles"), c.Audit.MaxFiles, 0, 10_000)...)
 	errs = append(errs, validateLending(c.Lending, field.NewPath("lending"))...)
