@@ -77,11 +77,32 @@ func OpenJournal(dir, bootID string) (*Journal, error) {
 	if j.lock, err = lockFile(filepath.Join(dir, "journal.lock")); err != nil {
 		return nil, fmt.Errorf("opening the journal %s: %w", j.path, err)
 	}
-	if err := j.read(); err != nil {
+	err = j.read()
+	if err == nil {
+		err = removeHalves(dir)
+	}
+	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	return j, nil
 }
+
+// removeHalves removes what an agent left that was killed before it could rename.
+func removeHalves(dir string) error {
+	halves, err := filepath.Glob(filepath.Join(dir, halfPattern))
+	if err != nil {
+		return err
+	}
+	for _, h := range halves {
+		if err := os.Remove(h); err != nil {
+			return fmt.Errorf("removing half a journal: %w", err)
+		}
+	}
+	return nil
+}
+
+// halfPattern is the name of a journal that is being written.
+const halfPattern = ".journal-*"
 
 // lockFile makes this process the only one that has the journal, until it is closed or ends.
 func lockFile(name string) (*os.File, error) {
@@ -214,7 +235,7 @@ func (j *Journal) save(originals []Original) (err error) {
 	if err != nil {
 		return fmt.Errorf("encoding the journal: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(j.path), ".journal-*")
+	tmp, err := os.CreateTemp(filepath.Dir(j.path), halfPattern)
 	if err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
 	}

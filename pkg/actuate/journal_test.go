@@ -197,6 +197,15 @@ func TestOriginalsCannotBeChangedFromOutside(t *testing.T) {
 	wantOriginals(t, j, want)
 }
 
+func TestWhatAKilledAgentLeftHalfWrittenIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".journal-123"), []byte(`{"ver`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantOriginals(t, open(t, dir))
+	wantFiles(t, dir, "journal.lock")
+}
+
 func TestTheJournalOfTheFirstVersionIsRead(t *testing.T) {
 	dir := t.TempDir()
 	text := `{"version":1,"originals":[{"group":"` + branch + `","groupID":7,"knob":"cpu.idle","value":"0"}]}`
