@@ -157,7 +157,7 @@ func foreign(tr *tree, group string) {
 	write("pids", "pids.max", "4321")
 }
 
-// batchTree is a tree with a batch branch and two containers in it, the first with foreign values.
+// batchTree is a tree with a batch branch and two containers in it.
 func batchTree(t testing.TB) (tr *tree, groups []string) {
 	t.Helper()
 	tr = newTree(t)
@@ -166,7 +166,6 @@ func batchTree(t testing.TB) (tr *tree, groups []string) {
 	for _, g := range groups[1:] {
 		tr.make(g)
 	}
-	foreign(tr, groups[1])
 	return tr, groups
 }
 

@@ -46,6 +46,7 @@ func released(t testing.TB, host cgroup.Host, stateDir string) []actuate.Result 
 
 func TestReleaseAfterRandomPlansRestoresEveryKnobExactly(t *testing.T) {
 	tr, groups := batchTree(t)
+	foreign(tr, groups[1])
 	before := snapshot(t, tr.Host, groups)
 	stateDir := t.TempDir()
 	written, refused := counts{}, counts{}
@@ -195,6 +196,7 @@ func (a agent) kill() {
 
 func TestAnAgentThatIsKilledAtAnyInstantLeavesWhatAReleaseRestores(t *testing.T) {
 	tr, groups := batchTree(t)
+	foreign(tr, groups[1])
 	before := snapshot(t, tr.Host, groups)
 	stateDir := t.TempDir()
 	random := rand.New(rand.NewPCG(3, 4))
