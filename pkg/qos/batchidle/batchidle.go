@@ -11,14 +11,7 @@
 // containers in it.
 package batchidle
 
-import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"strings"
-
-	"github.com/plimsoll/plimsoll/pkg/qos"
-)
+import "github.com/plimsoll/plimsoll/pkg/qos"
 
 // Name is the strategy's name in the agent's configuration.
 const Name = "batchidle"
@@ -28,20 +21,7 @@ type Args struct{}
 
 // Factory makes the strategy.
 func Factory() qos.Factory {
-	return qos.Factory{Name: Name, New: func(raw []byte) (qos.Strategy, error) {
-		var args Args
-		if len(raw) > 0 {
-			d := json.NewDecoder(strings.NewReader(string(raw)))
-			d.DisallowUnknownFields()
-			if err := d.Decode(&args); err != nil {
-				return qos.Strategy{}, fmt.Errorf("args of strategy %s (it takes none): %w", Name, err)
-			}
-			if _, err := d.Token(); err != io.EOF {
-				return qos.Strategy{}, fmt.Errorf("args of strategy %s: more than one value", Name)
-			}
-		}
-		return New(args), nil
-	}}
+	return qos.NewFactory(Name, func() Args { return Args{} }, func(Args) error { return nil }, New)
 }
 
 // New returns the strategy.
