@@ -257,7 +257,11 @@ func writeAll(dir string, id uint64, writes []cgroup.FileText) error {
 		return fmt.Errorf("%w: %s is another one by now", ErrVanished, dir)
 	}
 	for _, w := range writes {
-		if err := writeFile(fd, dir, w); err != nil {
+		put := func() error { return writeFile(fd, dir, w) }
+		if cgroup.IsThreadList(w.File) { // no file to write to: what is set is a property of each thread
+			put = func() error { return setPolicy(dir, w) }
+		}
+		if err := put(); err != nil {
 			return err
 		}
 	}

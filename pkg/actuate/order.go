@@ -40,9 +40,9 @@ func compareMoves(a, b move) int {
 }
 
 // rank orders the knobs of one group that depend on each other when they widen: the weight is refused
-// while cpu.idle is 1, and a burst above the quota is.
+// while cpu.idle is 1, a burst above the quota is, and so is a real-time thread in a group without a budget.
 func rank(k qos.Knob) int {
-	return slices.Index([]qos.Knob{qos.CPUIdle, qos.CPUWeight, qos.CPUQuota, qos.CPUBurst}, k)
+	return slices.Index([]qos.Knob{qos.CPUIdle, qos.CPUWeight, qos.CPUQuota, qos.CPUBurst, qos.CPURealtimeRuntime, qos.CPUPolicy}, k)
 }
 
 // related says whether one of two groups is, or is in, the other.

@@ -19,6 +19,10 @@ import (
 type podInfo struct {
 	Namespace, Name string
 	Class           v1alpha1.Class
+	// Realtime is true for a pod that asks for real-time priority.
+	Realtime bool
+	// Containers are the IDs of its containers.
+	Containers []string
 }
 
 // podWatch keeps the pods of this node.
@@ -55,7 +59,9 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 	if pod == nil {
 		return podInfo{}, false
 	}
-	return podInfo{pod.Namespace, pod.Name, v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName)}, true
+	info := podInfo{Namespace: pod.Namespace, Name: pod.Name, Class: v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName), Containers: containerIDs(pod)}
+	info.Realtime = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.RealtimeAnnotation] == "true"
+	return info, true
 }
 
 // podOfContainer returns the UID of the pod whose status names this container.
@@ -88,6 +94,9 @@ func trimPod(obj any) (any, error) {
 	trimmed.Spec.PriorityClassName = pod.Spec.PriorityClassName
 	if class, ok := pod.Labels[v1alpha1.ClassLabel]; ok {
 		trimmed.Labels = map[string]string{v1alpha1.ClassLabel: class}
+	}
+	if v, ok := pod.Annotations[v1alpha1.RealtimeAnnotation]; ok {
+		trimmed.Annotations = map[string]string{v1alpha1.RealtimeAnnotation: v}
 	}
 	for _, id := range containerIDs(pod) {
 		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{ContainerID: "//" + id})

@@ -18,6 +18,8 @@ type pod struct {
 	// Key is the pod's own group; containers of a batch pod are in the batch branch instead.
 	Key             usage.GroupKey
 	BatchContainers []usage.GroupKey
+	// Containers are the groups of its containers, where it asks for real-time priority or did.
+	Containers []string
 }
 
 // reading is all that one tick saw.
@@ -47,13 +49,16 @@ type sensor struct {
 	node    *cgroup.NodeReader
 	knobs   []qos.Knob
 	pods    podLookup
+	// askedRealtime are the pods, by UID, that ask for real-time priority or did.
+	askedRealtime map[string]bool
 }
 
 // scanEvery is after how many readings the groups are scanned whole: half a minute at the default tick.
 const scanEvery = 30
 
 func newSensor(host cgroup.Host, knobs []qos.Knob, pods podLookup) *sensor {
-	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods}
+	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods,
+		askedRealtime: map[string]bool{}}
 }
 
 func (s *sensor) close() {
@@ -132,8 +137,11 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 			info.Class = v1alpha1.ClassLatencySensitive // what is not known to be batch is protected
 		}
 		index[p.UID] = len(r.Pods)
-		r.Pods = append(r.Pods, pod{UID: p.UID, Info: info, Key: key})
+		entry := pod{UID: p.UID, Info: info, Key: key}
+		s.readRealtime(r, &entry, p)
+		r.Pods = append(r.Pods, entry)
 	}
+	s.forgetRealtime(r.Pods)
 	for _, c := range groups.BatchContainers {
 		key, err := read(c.Path)
 		if err != nil {
@@ -176,7 +184,7 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 		s.Node = u.Node
 	}
 	for _, t := range r.Tiers {
-		g := qos.Group{Path: t, Kind: qos.KindTier}
+		g := qos.Group{Path: t, Kind: qos.KindTier, Settings: r.Settings[t]}
 		if t == r.Kubepods.Path {
 			g.Rates = rates(r.Kubepods)
 		}
@@ -186,7 +194,14 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 		s.Groups = append(s.Groups, qos.Group{Path: r.Branch.Path, Kind: qos.KindBatchBranch, Rates: rates(r.Branch), Settings: r.Settings[r.Branch.Path]})
 	}
 	for _, p := range r.Pods {
-		s.Groups = append(s.Groups, qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Rates: rates(p.Key)})
+		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime}
+		g.Rates, g.Settings = rates(p.Key), r.Settings[p.Key.Path]
+		s.Groups = append(s.Groups, g)
+		for _, c := range p.Containers {
+			s.Groups = append(s.Groups, qos.Group{
+				Path: c, Kind: qos.KindContainer, Namespace: g.Namespace, Realtime: g.Realtime, Settings: r.Settings[c],
+			})
+		}
 		for _, c := range p.BatchContainers {
 			s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c)})
 		}

@@ -32,10 +32,10 @@ func aNode() (reading, usage.Usage) {
 		Kubepods: key("/kubepods"),
 		Branch:   key("/kubepods/plimsoll-batch"),
 		Pods: []pod{
-			{UID: "online", Info: podInfo{"shop", "pay", v1alpha1.ClassLatencySensitive}, Key: key("/kubepods/burstable/podonline")},
-			{UID: "batch", Info: podInfo{"jobs", "sort", v1alpha1.ClassBatch}, Key: key("/kubepods/besteffort/podbatch"), BatchContainers: []usage.GroupKey{key("/kubepods/plimsoll-batch/c1")}},
-			{UID: "system", Info: podInfo{"kube-system", "dns", v1alpha1.ClassSystem}, Key: key("/kubepods/podsystem")},
-			{UID: "new", Info: podInfo{"shop", "new", v1alpha1.ClassLatencySensitive}, Key: key("/kubepods/podnew")},
+			{UID: "online", Info: podInfo{Namespace: "shop", Name: "pay", Class: v1alpha1.ClassLatencySensitive}, Key: key("/kubepods/burstable/podonline")},
+			{UID: "batch", Info: podInfo{Namespace: "jobs", Name: "sort", Class: v1alpha1.ClassBatch}, Key: key("/kubepods/besteffort/podbatch"), BatchContainers: []usage.GroupKey{key("/kubepods/plimsoll-batch/c1")}},
+			{UID: "system", Info: podInfo{Namespace: "kube-system", Name: "dns", Class: v1alpha1.ClassSystem}, Key: key("/kubepods/podsystem")},
+			{UID: "new", Info: podInfo{Namespace: "shop", Name: "new", Class: v1alpha1.ClassLatencySensitive}, Key: key("/kubepods/podnew")},
 		},
 	}
 	online := rates(900, 900)

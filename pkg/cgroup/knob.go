@@ -236,9 +236,12 @@ func (h Host) ReadRaw(group string, knob qos.Knob) (Raw, error) {
 	var raw Raw
 	for _, f := range k.In(h.Mode).Files {
 		text := ""
-		if k.Action { // write-only: all that can be known is whether it is there
+		switch {
+		case k.Action: // write-only: all that can be known is whether it is there
 			_, err = os.Stat(filepath.Join(dir, f))
-		} else {
+		case IsThreadList(f):
+			text, err = readPolicy(dir, f)
+		default:
 			text, err = readKnob(filepath.Join(dir, f))
 		}
 		if errors.Is(err, fs.ErrNotExist) {

@@ -15,10 +15,33 @@ const (
 
 // Knobs is every knob that a strategy may claim.
 func Knobs() []KnobSpec {
-	knobs := cpuKnobs()
+	knobs := append(cpuKnobs(), policyKnobs()...)
 	knobs = append(knobs, memoryKnobs()...)
 	knobs = append(knobs, ioKnobs()...)
 	return append(knobs, otherKnobs()...)
+}
+
+// policyKnobs are about which threads run before others at all.
+func policyKnobs() []KnobSpec {
+	return []KnobSpec{
+		{
+			Knob: qos.CPURealtimeRuntime, Summary: "how much of each second real-time tasks of the group may run on each CPU",
+			Unit: "microseconds", Range: "0 to 1000000",
+			V1:            KnobFiles{Controller: "cpu", Files: []string{"cpu.rt_runtime_us"}, Format: "MICROSECONDS", Since: "2.6.25, with CONFIG_RT_GROUP_SCHED"},
+			Rules:         "The budgets of all children together may not be above their parent's (EINVAL), nor the root's above 950000. Cannot go to 0 while a task of the group is real-time (EBUSY).",
+			AlsoWrittenBy: "container runtime, where a container's runtime spec asks for it", Undo: "write 0, children first",
+			codec: numberCodec{v1File: "cpu.rt_runtime_us", max: 1_000_000}.codec(),
+		},
+		{
+			Knob: qos.CPUPolicy, Summary: "run the group's threads before all that are scheduled fairly",
+			Unit: "scheduling policy", Range: `"other", or "rr 1" to "rr 99"`,
+			V2:            KnobFiles{Files: []string{threadsFileV2}, Format: "no text: sched_setattr(2) on each thread that the file lists", Since: "4.14"},
+			V1:            KnobFiles{Controller: "cpu", Files: []string{threadsFileV1}, Format: "no text: sched_setattr(2) on each thread that the file lists", Since: "3.14"},
+			Rules:         "Needs CAP_SYS_NICE and the host's PID namespace. Where the kernel counts real-time tasks by group, the group needs cpu.rt.runtime first (EPERM). A thread gives its policy to those that it starts.",
+			AlsoWrittenBy: "the workload itself (sched_setscheduler(2), chrt)", Undo: "chrt --all-tasks --other --pid 0 PID",
+			codec: policyCodec(),
+		},
+	}
 }
 
 func cpuKnobs() []KnobSpec {

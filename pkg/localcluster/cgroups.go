@@ -125,6 +125,10 @@ func checkControllers(hs []hierarchy, mode CgroupMode) error {
 	return fmt.Errorf("cgroup v2 without delegated controllers: %s: run on the host itself, delegate them (systemd: Delegate=yes), or use --control-plane-only", strings.Join(missing, ", "))
 }
 
+// realtimeMicros is how much of each second real-time tasks of an instance may run on each CPU: most of
+// what the kernel lets all groups have together, 950,000.
+const realtimeMicros = "830000"
+
 // makeGroups creates the instance's root and its child "system" in every hierarchy, and answers which v2 controllers it had
 // to switch on at the top for that.
 func makeGroups(hs []hierarchy, mode CgroupMode, root string) (switchedOn []string, err error) {
@@ -146,6 +150,11 @@ func makeGroups(hs []hierarchy, mode CgroupMode, root string) (switchedOn []stri
 						return switchedOn, err
 					}
 				}
+			}
+			if slices.Contains(h.controllers, "cpu") && d == dir {
+				// Where the kernel counts real-time tasks by group, a group starts without any. What cannot be
+				// had, because another instance has it, nobody may need.
+				_ = writeKernelFile(filepath.Join(d, "cpu.rt_runtime_us"), realtimeMicros)
 			}
 			if h.v2 && mode == CgroupV2 && d == dir {
 				if _, err := enableControllers(d); err != nil {

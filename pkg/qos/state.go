@@ -1,6 +1,7 @@
 package qos
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/usage"
@@ -14,6 +15,11 @@ type Knob string
 const (
 	// CPUWeight is a group's share of contended CPU against its siblings'.
 	CPUWeight Knob = "cpu.weight"
+	// CPURealtimeRuntime is how much of each period a group's real-time tasks may run on each CPU, where
+	// the kernel counts them by group.
+	CPURealtimeRuntime Knob = "cpu.rt.runtime"
+	// CPUPolicy is the scheduling policy of a group's threads.
+	CPUPolicy Knob = "cpu.policy"
 	// CPUIdle is 1 where a group's tasks run only when no other group at its level wants the CPU, else 0.
 	CPUIdle Knob = "cpu.idle"
 	// CPUQuota is the CPU time that a group may use in a period.
@@ -45,6 +51,20 @@ const (
 	CoreCookie Knob = "core.cookie"
 )
 
+// The values of CPUPolicy beside RoundRobin's. The last two are read and never asked for.
+const (
+	// PolicyOther is the kernel's fair scheduling, SCHED_OTHER, for every thread.
+	PolicyOther = "other"
+	// PolicyOwn means that some thread has a policy that neither PolicyOther nor RoundRobin is.
+	PolicyOwn = "own"
+	// PolicyNoThreads means that the group has no thread.
+	PolicyNoThreads = "no threads"
+)
+
+// RoundRobin is the value of CPUPolicy for SCHED_RR at a priority for every thread. Read back, ", some"
+// follows where other threads are still scheduled fairly.
+func RoundRobin(priority int) string { return "rr " + strconv.Itoa(priority) }
+
 // Kind is what a group is for.
 type Kind string
 
@@ -58,6 +78,8 @@ const (
 	KindPod Kind = "Pod"
 	// KindBatchContainer is one container in the batch branch.
 	KindBatchContainer Kind = "BatchContainer"
+	// KindContainer is one container of a pod that asks for real-time priority, or did.
+	KindContainer Kind = "Container"
 )
 
 // Setting is what a knob of a group was when it was read.
@@ -73,9 +95,13 @@ type Setting struct {
 // Group is one cgroup that a strategy may reason about.
 type Group struct {
 	// Path is relative to the hierarchy's root, with a leading slash.
-	Path  string
-	Kind  Kind
-	Rates usage.Rates
+	Path string
+	Kind Kind
+	// Namespace is that of the pod that a pod's or a container's group belongs to; empty where it is not known.
+	Namespace string
+	// Realtime is true where that pod asks for real-time priority.
+	Realtime bool
+	Rates    usage.Rates
 	// Settings is what was read back this tick, for the knobs that some strategy claims.
 	Settings map[Knob]Setting
 }

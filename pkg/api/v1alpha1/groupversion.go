@@ -18,6 +18,10 @@ const (
 	BatchCPUResource    = GroupName + "/batch-cpu"
 	BatchMemoryResource = GroupName + "/batch-memory"
 
+	// RealtimeAnnotation on a latency-sensitive pod asks with "true" that its threads run at real-time
+	// priority. The node's operator says who is heard: strategy realtime.
+	RealtimeAnnotation = GroupName + "/realtime"
+
 	// BatchResourcesAnnotation is put on a batch pod by the admission policy: what each of its containers is
 	// scheduled with and held to, as JSON, see BatchResources.
 	BatchResourcesAnnotation = GroupName + "/batch-resources"

@@ -11,12 +11,14 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
+	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
 )
 
 // Factories returns the factory of every strategy.
 func Factories() []qos.Factory {
 	return []qos.Factory{
 		batchidle.Factory(),
+		realtime.Factory(),
 	}
 }
 
