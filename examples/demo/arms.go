@@ -12,7 +12,10 @@ const (
 	alone      armName = "alone"
 	ordinary   armName = "ordinary"
 	bestEffort armName = "besteffort"
-	plimsoll   armName = "plimsoll"
+	// idleOnly is Plimsoll without the service's asking for anything: batch runs in the batch branch.
+	idleOnly armName = "plimsoll-idle"
+	// plimsoll is that, and the service asks for real-time priority.
+	plimsoll armName = "plimsoll"
 	// batchAlone is batch without requests to the service. It is no arm: it says what batch does with
 	// the whole machine, which the effective utilization is relative to.
 	batchAlone armName = "batch-alone"
@@ -27,6 +30,8 @@ func (a armName) title() string {
 		return "ordinary pods"
 	case bestEffort:
 		return "BestEffort pods"
+	case idleOnly:
+		return "cpu.idle only"
 	case plimsoll:
 		return "Plimsoll"
 	case batchAlone:
@@ -36,13 +41,16 @@ func (a armName) title() string {
 }
 
 // arms are the compared ways, in the order of the report.
-func arms() []armName { return []armName{alone, ordinary, bestEffort, plimsoll} }
+func arms() []armName { return []armName{alone, ordinary, bestEffort, idleOnly, plimsoll} }
 
 // slot is one window to measure.
 type slot struct {
 	round int
 	arm   armName
 }
+
+// inBranch says whether the arm's batch pod runs in the batch branch.
+func (a armName) inBranch() bool { return a == idleOnly || a == plimsoll }
 
 // plan is the order of all windows: each round runs every arm once, in an order drawn from the seed, so
 // that neither a drift of the machine nor the neighbour of an arm favours one. Batch alone is measured

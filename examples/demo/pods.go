@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,9 +13,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
 // manifests are the pods, for people to read: the arms differ in nothing else.
@@ -30,8 +34,11 @@ const podTimeout = 60 * time.Second
 
 // manifestOf is the file of an arm's batch pod. Batch alone runs it as an arm does.
 func manifestOf(arm armName) string {
-	if arm == batchAlone {
+	switch arm {
+	case batchAlone:
 		arm = bestEffort
+	case idleOnly: // the same batch: what differs is what the service asks for
+		arm = plimsoll
 	}
 	return "batch-" + string(arm)
 }
@@ -130,6 +137,22 @@ func (p podClient) start(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, err
 		return nil, fmt.Errorf("waiting for pod %s to run (see kubectl -n %s describe pod %s): %w", created.Name, namespace, created.Name, err)
 	}
 	return running, nil
+}
+
+// askRealtime has a pod ask for real-time priority, or ask no more.
+func (p podClient) askRealtime(ctx context.Context, name string, ask bool) error {
+	value := any(nil)
+	if ask {
+		value = "true"
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{v1alpha1.RealtimeAnnotation: value}}})
+	if err != nil {
+		return fmt.Errorf("encoding an annotation: %w", err)
+	}
+	if _, err := p.client.CoreV1().Pods(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("annotating pod %s: %w", name, err)
+	}
+	return nil
 }
 
 // remove deletes a pod and waits until the kubelet has let go of it.

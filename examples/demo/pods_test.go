@@ -35,6 +35,9 @@ func TestArmsDifferOnlyInWhatTheyAreNamedFor(t *testing.T) {
 		t.Errorf("Plimsoll differs from BestEffort in more than its class and scheduler (-want,+got):\n%s", diff)
 	}
 
+	if manifestOf(idleOnly) != manifestOf(plimsoll) {
+		t.Errorf("with cpu.idle only, batch runs %s, want what Plimsoll runs", manifestOf(idleOnly))
+	}
 	if manifestOf(batchAlone) != manifestOf(bestEffort) {
 		t.Errorf("batch alone runs %s, want what BestEffort runs", manifestOf(batchAlone))
 	}

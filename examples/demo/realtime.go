@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,9 +15,9 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 )
 
-// realtimeMicros is how much of each second the load generator may run at real-time priority: far more
-// than it uses, and less than the kernel's own bound of 950,000.
-const realtimeMicros = "500000"
+// realtimeMicros is how much of each second the load generator may run at real-time priority on each CPU:
+// far more than it uses, and little enough to leave the service's own share whole.
+const realtimeMicros = 100_000
 
 // allowRealtime lets the processes of one group use real-time priority. Where the kernel groups real-time
 // tasks (CONFIG_RT_GROUP_SCHED, cgroup v1) each group above must have a share first; elsewhere there is
@@ -25,11 +27,17 @@ func allowRealtime(host cgroup.Host, group string) error {
 	for name := range strings.SplitSeq(strings.Trim(group, "/"), "/") {
 		above = path.Join(above, name)
 		file := filepath.Join(host.Dir("cpu", above), "cpu.rt_runtime_us")
-		err := writeKernelFile(file, realtimeMicros)
+		is, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
+			return fmt.Errorf("allowing real-time priority: %w", err)
+		}
+		if micros, err := strconv.Atoi(strings.TrimSpace(string(is))); err == nil && micros >= realtimeMicros {
+			continue
+		}
+		if err := writeKernelFile(file, strconv.Itoa(realtimeMicros)); err != nil {
 			return fmt.Errorf("allowing real-time priority: %w", err)
 		}
 	}

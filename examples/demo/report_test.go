@@ -41,8 +41,8 @@ func sampleReport(t *testing.T) *report {
 		Warnings: []string{"the load generator ran without real-time priority"},
 	}, []window{
 		made(batchAlone, 0, 0, 12, 12000),
-		made(alone, 1, 6, 0, 0), made(ordinary, 1, 17, 6.8, 6800), made(bestEffort, 1, 9, 6.8, 6700), made(plimsoll, 1, 8, 6.7, 6600),
-		made(plimsoll, 2, 7.6, 6.5, 6400), made(bestEffort, 2, 10, 6.6, 6600), made(ordinary, 2, 19, 6.6, 6600), made(alone, 2, 7, 0, 0),
+		made(alone, 1, 6, 0, 0), made(ordinary, 1, 17, 6.8, 6800), made(bestEffort, 1, 9, 6.8, 6700), made(idleOnly, 1, 8.5, 6.6, 6500), made(plimsoll, 1, 8, 6.7, 6600),
+		made(idleOnly, 2, 8.7, 6.6, 6500), made(plimsoll, 2, 7.6, 6.5, 6400), made(bestEffort, 2, 10, 6.6, 6600), made(ordinary, 2, 19, 6.6, 6600), made(alone, 2, 7, 0, 0),
 		made(batchAlone, 3, 0, 12, 12400),
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/localcluster"
+	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
 // stage is the cluster with the service and its clients running: what stays the same in all windows.
@@ -142,10 +143,16 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 		}
 		defer func() { err = errors.Join(err, s.pods.remove(ctx, pod)) }()
 	}
-	if slot.arm == plimsoll {
+	if slot.arm.inBranch() {
 		if err := checkProtected(s.host, groups[batchClass]); err != nil {
 			return measured, err
 		}
+	}
+	if slot.arm == plimsoll {
+		if err := s.realtime(ctx, true); err != nil {
+			return measured, err
+		}
+		defer func() { err = errors.Join(err, s.realtime(ctx, false)) }()
 	}
 	window.meter = newMeter(s.host, groups)
 	defer window.meter.close()
@@ -157,6 +164,30 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 	err = errors.Join(err, restore())
 	measured.Arm, measured.Round = slot.arm, slot.round
 	return measured, err
+}
+
+// realtime has the service ask for real-time priority, or ask no more, and waits until the agent has seen to it.
+func (s *stage) realtime(ctx context.Context, ask bool) error {
+	want := qos.PolicyOther
+	if ask {
+		want = qos.RoundRobin(1)
+	}
+	if err := s.pods.askRealtime(ctx, "payments", ask); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(answerTimeout)
+	for {
+		is, err := s.host.ReadSetting(s.payments, qos.CPUPolicy)
+		if err == nil && is.Value == want {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(err, fmt.Errorf("the threads of payments are scheduled as %q and not as %q: see the log of the agent (kubectl -n plimsoll-system logs daemonset/plimsoll-agent)", is.Value, want))
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // setup says what the windows were measured on.

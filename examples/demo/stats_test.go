@@ -22,8 +22,8 @@ func TestSpreadOf(t *testing.T) {
 
 func TestPlanRunsEachArmOnceARoundInAnotherOrder(t *testing.T) {
 	slots := plan(5, 1)
-	if len(slots) != 22 || slots[0].arm != batchAlone || slots[21].arm != batchAlone {
-		t.Fatalf("plan has %d windows from %s to %s, want 22 with batch alone at both ends", len(slots), slots[0].arm, slots[len(slots)-1].arm)
+	if len(slots) != 27 || slots[0].arm != batchAlone || slots[26].arm != batchAlone {
+		t.Fatalf("plan has %d windows from %s to %s, want 27 with batch alone at both ends", len(slots), slots[0].arm, slots[len(slots)-1].arm)
 	}
 	orders := map[string]bool{}
 	for round := range 5 {
@@ -37,7 +37,7 @@ func TestPlanRunsEachArmOnceARoundInAnotherOrder(t *testing.T) {
 			}
 		}
 		orders[order] = true
-		if diff := cmp.Diff(map[armName]int{alone: 1, ordinary: 1, bestEffort: 1, plimsoll: 1}, count); diff != "" {
+		if diff := cmp.Diff(map[armName]int{alone: 1, ordinary: 1, bestEffort: 1, idleOnly: 1, plimsoll: 1}, count); diff != "" {
 			t.Errorf("round %d (-want,+got):\n%s", round+1, diff)
 		}
 	}
