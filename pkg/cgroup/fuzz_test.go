@@ -86,3 +86,86 @@ func FuzzParseNode(f *testing.F) {
 		wantReadings(t, data, before, parseSchedstat(data))
 	})
 }
+
+// FuzzKnobs holds for any text in any knob's files: it is refused, or it is a value that can be written again
+// and then reads the same.
+func FuzzKnobs(f *testing.F) {
+	for i, k := range Knobs() {
+		for _, text := range []string{
+			"", "100", "max", "max 100000", "50000 100000", "-1", "0-3,8", "default 100\n8:0 200", "8:0 rbps=1 wbps=max riops=max wiops=2",
+			"8:0 target=75", "8:0 1048576\n8:16 3", "L3:0=fffff;1=fffff\nMB:0=100", "9223372036854771712", "\xff\xfe", "none", "inherit",
+		} {
+			f.Add(uint8(i), text, "100000")
+			f.Add(uint8(i), k.Range, text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, i uint8, text, second string) {
+		k := Knobs()[int(i)%len(Knobs())]
+		for _, mode := range []Mode{V1, V2} {
+			if v, err := k.Canonical(mode, text); err == nil {
+				if again, err := k.Canonical(mode, v); err != nil || again != v {
+					t.Errorf("%s: %q is %q, which is %q, %v", k.Knob, text, v, again, err)
+				}
+			}
+			_ = k.Shift(text, second)
+			raw := make(Raw, len(k.In(mode).Files))
+			for i := range raw {
+				raw[i] = text
+			}
+			if len(raw) == 2 {
+				raw[1] = second
+			}
+			v, err := k.Decode(mode, raw)
+			if err != nil {
+				continue
+			}
+			if got := k.Shift(v, v); got != Unchanged {
+				t.Errorf("%s from %q to itself: %s", k.Knob, v, got)
+			}
+			if _, err := k.Restore(mode, raw, raw); err != nil {
+				t.Errorf("%s: what reads as %q cannot be restored: %v", k.Knob, v, err)
+			}
+			if mode == V1 && (v == setNone || k.V1.Controller == "blkio" && len(raw) == 1) {
+				continue // an empty cpuset, and a weight that is in v2's range only
+			}
+			if again, err := k.Canonical(mode, v); err != nil || again != v {
+				t.Errorf("%s on %s: %q reads as %q, which is %q, %v", k.Knob, mode, text, v, again, err)
+			}
+			if _, err := k.Encode(mode, v, raw); err != nil {
+				t.Errorf("%s on %s: what reads as %q cannot be written: %v", k.Knob, mode, v, err)
+			}
+		}
+	})
+}
+
+// FuzzNames holds for any name of a group: a pod has a UID, a container a hexadecimal ID.
+func FuzzNames(f *testing.F) {
+	for _, seed := range []string{
+		"", "pod", "pod" + guaranteed, "kubepods-burstable-pod1_2.slice", "crio-conmon-c0ffee.scope", "cri-containerd-c0ffee.scope", "-", ".scope", ".slice", "c0ffee", "\xff-a",
+	} {
+		f.Add(seed, "/kubepods")
+	}
+	f.Fuzz(func(t *testing.T, name, root string) {
+		for _, driver := range []Driver{Cgroupfs, Systemd} {
+			h := Host{Driver: driver, Kubepods: root}
+			for _, tier := range h.tiers() {
+				if uid, ok := h.podUID(tier, name); ok && uid == "" {
+					t.Errorf("%q below %s is a pod without a UID", name, tier)
+				}
+			}
+			if _, id, ok := h.containerName(name); ok && !isHex(id) {
+				t.Errorf("%q is a container of ID %q", name, id)
+			}
+			_, _ = h.BatchBranch(), h.BatchContainerPath(name)
+		}
+	})
+}
+
+func isHex(s string) bool {
+	for _, c := range []byte(s) {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return false
+		}
+	}
+	return s != ""
+}
