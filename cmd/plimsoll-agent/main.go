@@ -58,6 +58,7 @@ func command() *cobra.Command {
 	run.StringVar(&f.ListenAddress, "listen", ":8470", "address of /metrics, /healthz and /readyz")
 	run.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
 
+	root.AddCommand(probeCommand(&f), probeTaskCommand())
 	root.AddCommand(&cobra.Command{
 		Use: "release", Short: "Put this node's kernel settings back as they were before Plimsoll (for uninstalling)",
 		Args: cobra.NoArgs,
@@ -86,6 +87,9 @@ func run(ctx context.Context, f flags) error {
 		return fmt.Errorf("finding the API server: %w", err)
 	}
 	f.Kube.UserAgent = "plimsoll-agent"
+	if f.ProbeTask, err = probeTask(); err != nil {
+		return err
+	}
 	return agent.Run(ctx, f.Options)
 }
 

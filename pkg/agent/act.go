@@ -140,8 +140,10 @@ func (a *actor) note(strategy, text string) {
 }
 
 // limit keeps a text within what the schema of NodeUtilization allows.
-func limit(s string) string {
-	const most = 512
+func limit(s string) string { return clipText(s, 512) }
+
+// clipText cuts a text to at most that many bytes, and not within a character.
+func clipText(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

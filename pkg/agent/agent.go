@@ -88,6 +88,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() { auditor.run(ctx, o.Log) })
 	group.Go(func() { watch.run(ctx) })
 	group.Go(func() { pub.run(ctx) })
+	group.Go(func() { l.probeHost(ctx, o.ProbeTask) })
 	if o.Config.RuntimeHook.Mode != v1alpha1.ModeOff {
 		group.Go(func() { hook.Run(ctx) })
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +31,10 @@ type loop struct {
 	log      *slog.Logger
 
 	// fixed is the part of the published status that never changes; the rest is built anew each tick.
-	fixed      v1alpha1.NodeUtilizationStatus
+	fixed v1alpha1.NodeUtilizationStatus
+	// capabilities is what the probe found, nil until it has.
+	capabilities atomic.Pointer[[]v1alpha1.Capability]
+
 	conditions []metav1.Condition
 	// offered is the status that readers have or are about to get.
 	offered     *v1alpha1.NodeUtilizationStatus
@@ -127,6 +131,9 @@ func (l *loop) actBlind(now time.Time) {
 // publish offers a status when it tells readers something new or the heartbeat is due.
 func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	status := l.fixed
+	if found := l.capabilities.Load(); found != nil {
+		status.Capabilities = *found
+	}
 	if !measure(&status, r, u) {
 		return
 	}

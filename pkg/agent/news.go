@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -76,6 +77,7 @@ func published(l *v1alpha1.Lendable) v1alpha1.Resources {
 func isNews(last, next *v1alpha1.NodeUtilizationStatus) bool {
 	if last.Capacity != next.Capacity || last.CgroupMode != next.CgroupMode ||
 		len(last.Classes) != len(next.Classes) || len(last.Conditions) != len(next.Conditions) ||
+		!slices.Equal(last.Capabilities, next.Capabilities) ||
 		(last.Lendable == nil) != (next.Lendable == nil) || (last.Forecast == nil) != (next.Forecast == nil) {
 		return true
 	}

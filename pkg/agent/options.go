@@ -25,6 +25,9 @@ type Options struct {
 	AuditDir string
 	// NRISocket is the container runtime's NRI socket.
 	NRISocket string
+	// ProbeTask is the command line that runs a task of the probe: this program's own. Without it the probe
+	// says of some things that it cannot tell.
+	ProbeTask []string
 	// ListenAddress serves /metrics, /healthz and /readyz.
 	ListenAddress string
 	// Kube is how the API server is reached.

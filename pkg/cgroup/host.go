@@ -59,7 +59,7 @@ func Detect(procRoot, fsRoot, kubeletRoot string) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	h := Host{ProcRoot: procRoot, FSRoot: fsRoot, Mode: mode}
+	h := Host{ProcRoot: procRoot, FSRoot: fsRoot, Mode: mode, ResctrlRoot: findResctrl(fsRoot)}
 	names := append(strings.FieldsFunc(kubeletRoot, func(r rune) bool { return r == '/' }), "kubepods")
 	candidates := []Host{h, h}
 	candidates[0].Driver, candidates[0].Kubepods = Cgroupfs, "/"+path.Join(names...)
@@ -73,6 +73,28 @@ func Detect(procRoot, fsRoot, kubeletRoot string) (Host, error) {
 	}
 	return Host{}, fmt.Errorf("%w at %s or %s: is the kubelet running, and is its cgroupRoot %q?", ErrNoKubepods,
 		candidates[0].Dir("cpu", candidates[0].Kubepods), candidates[1].Dir("cpu", candidates[1].Kubepods), kubeletRoot)
+}
+
+// DetectWithoutKubelet is Detect where the kubelet has not made its groups, or is not to: the host as it
+// would be with the cgroupfs driver.
+func DetectWithoutKubelet(procRoot, fsRoot, kubeletRoot string) (Host, error) {
+	mode, err := DetectMode(fsRoot)
+	if err != nil {
+		return Host{}, err
+	}
+	return Host{
+		ProcRoot: procRoot, FSRoot: fsRoot, ResctrlRoot: findResctrl(fsRoot), Mode: mode,
+		Driver: Cgroupfs, Kubepods: path.Join("/", kubeletRoot, "kubepods"),
+	}, nil
+}
+
+// findResctrl is where resctrl is mounted, beside the cgroup hierarchies; empty where it is not.
+func findResctrl(fsRoot string) string {
+	root := filepath.Join(filepath.Dir(fsRoot), "resctrl")
+	if _, err := os.Stat(filepath.Join(root, "schemata")); err != nil {
+		return ""
+	}
+	return root
 }
 
 // DetectMode finds out which hierarchies are mounted at fsRoot.

@@ -187,8 +187,11 @@ func (c deviceCodec) limitsNow(mode Mode, raw Raw) (limits, error) {
 				d, ok = parseDevice(fields[0])
 			}
 			v, err := parseNumber(fields[len(fields)-1])
-			if !ok || err != nil {
-				return nil, fmt.Errorf("must be lines of MAJOR:MINOR and a number")
+			if !ok || err != nil || v > mostLimit {
+				return nil, fmt.Errorf("must be lines of MAJOR:MINOR and a number of at most %d", int64(mostLimit))
+			}
+			if v == 0 { // no limit, which the kernel would leave out
+				continue
 			}
 			if all[d] == nil {
 				all[d] = slices.Repeat([]int64{absentLimit}, len(c.keys))

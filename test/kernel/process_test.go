@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/plimsoll/plimsoll/pkg/actuate/probe"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 )
 
@@ -29,6 +30,13 @@ func TestMain(m *testing.M) {
 	if arguments := os.Getenv(plannerVariable); arguments != "" {
 		if err := planForEver(arguments, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "random plans:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == probeTask {
+		if err := probe.Task(os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "a task of the probe:", err)
 			os.Exit(1)
 		}
 		return
