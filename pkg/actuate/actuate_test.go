@@ -305,3 +305,22 @@ func TestTheWeightIsRememberedWithTheFlagThatMovesIt(t *testing.T) {
 		t.Errorf("cpu.weight %+v, %v, want 37", s, err)
 	}
 }
+
+// Between looking at a group and writing to it, another one may have taken its name.
+func TestAGroupThatTookTheNameOfAnotherIsNotWrittenTo(t *testing.T) {
+	h := host(t)
+	dir := h.Dir("", branch)
+	id, err := inode(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := []cgroup.FileText{{File: "cpu.idle", Text: "1"}}
+	if err := writeAll(dir, id+1, writes); !errors.Is(err, ErrVanished) {
+		t.Errorf("writing to another group: %v, want ErrVanished", err)
+	}
+	wantValue(t, h, branch, "0")
+	if err := writeAll(dir, id, writes); err != nil {
+		t.Error(err)
+	}
+	wantValue(t, h, branch, "1")
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -102,7 +103,7 @@ func (a *Actuator) unrestored(originals []Original) []restoring {
 		if s.dir, s.err = a.host.KnobDir(o.Group, o.Knob); s.err == nil {
 			s.before, s.err = a.host.ReadRaw(o.Group, o.Knob)
 		}
-		if s.err == nil && slices.Equal(s.before, o.Raw) || errors.Is(s.err, fs.ErrNotExist) {
+		if s.err == nil && slices.Equal(s.before, o.Raw) || errors.Is(s.err, fs.ErrNotExist) || a.filled(s) {
 			continue
 		}
 		// What the table cannot read is restored all the same, after everything else.
@@ -125,6 +126,9 @@ func (a *Actuator) restore(s restoring) Result {
 			r.Written = true
 			r.Err = writeAll(s.dir, s.id, writes)
 		}
+		if above, empty := a.emptySet(s); empty && (errors.Is(r.Err, unix.ENOSPC) || errors.Is(r.Err, unix.EBUSY)) {
+			r.Err = writeAll(s.dir, s.id, []cgroup.FileText{{File: writes[0].File, Text: above[0]}})
+		}
 	}
 	if r.Err != nil {
 		r.Err = fmt.Errorf("restoring %s of %s to %q: %w", s.change.Knob, s.change.Group, s.original.Raw, r.Err)
@@ -133,6 +137,27 @@ func (a *Actuator) restore(s restoring) Result {
 		r.ReadBack = after.Value
 	}
 	return r
+}
+
+// emptySet says that an original is an empty cpuset, and what the group above it has. v1 makes groups
+// so, and takes it back (ENOSPC, EBUSY) only while nothing is in them; the runtime fills it with what the
+// group above has, so that is what an empty one is worth once there are containers.
+func (a *Actuator) emptySet(s restoring) (above cgroup.Raw, empty bool) {
+	if a.host.Mode == cgroup.V2 || s.original.Knob != qos.CPUSetCPUs && s.original.Knob != qos.CPUSetMems || s.original.Raw[0] != "" {
+		return nil, false
+	}
+	above, err := a.host.ReadRaw(path.Dir(s.original.Group), s.original.Knob)
+	return above, err == nil
+}
+
+// filled says that an empty cpuset that cannot be empty has what it is worth.
+func (a *Actuator) filled(s restoring) bool {
+	above, empty := a.emptySet(s)
+	if !empty || !slices.Equal(s.before, above) {
+		return false
+	}
+	children, err := os.ReadDir(s.dir)
+	return err == nil && slices.ContainsFunc(children, fs.DirEntry.IsDir)
 }
 
 // EnsureBatchBranch makes the batch branch where there is none: in every hierarchy that has the group

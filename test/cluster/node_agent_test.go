@@ -57,6 +57,7 @@ func TestAgentOnARealNode(t *testing.T) {
 	t.Run("a setting that somebody changed is set again", func(t *testing.T) { n.testSetAgain(t) })
 	t.Run("a deleted batch pod leaves nothing in any hierarchy", func(t *testing.T) { n.testDeletion(t, batch) })
 	t.Run("release puts the node back", func(t *testing.T) { n.testRelease(t) })
+	t.Run("the audit log is one chain of every write", func(t *testing.T) { n.testAuditLog(t) })
 }
 
 func TestAgentRefusesABadConfiguration(t *testing.T) {

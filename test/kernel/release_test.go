@@ -18,6 +18,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/audit"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
 // settled waits for the writes that may block.
@@ -88,6 +89,55 @@ func TestReleaseAfterRandomPlansRestoresEveryKnobExactly(t *testing.T) {
 		if _, err := tr.ReadRaw(groups[1], k.Knob); err == nil && !k.Action && written[k.Knob] == 0 && p.value(k.Knob) != "" && k.Knob != "cpuset.mems" {
 			t.Errorf("%s was never written: this test says nothing about it", k.Knob) // of mems there is one value only
 		}
+	}
+}
+
+// A cpuset of v1 is born empty, and cannot go back to that with containers in it.
+func TestReleaseFillsACpusetThatWasEmptyAndIsInUse(t *testing.T) {
+	tr := newTree(t)
+	if tr.Mode == cgroup.V2 {
+		t.Skip("needs cgroup v1: a cpuset of v2 may be empty")
+	}
+	stateDir := t.TempDir()
+	j := openJournal(t, stateDir)
+	a := actuate.New(tr.Host, j)
+	if err := a.EnsureBatchBranch(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(tr.Dir("cpuset", tr.BatchBranch()), "cpuset.cpus")
+	above := get(t, filepath.Join(tr.Dir("cpuset", tr.Kubepods), "cpuset.cpus"))
+	if got := get(t, file); got != "" {
+		t.Fatalf("a new branch has the CPUs %q, want none", got)
+	}
+	mems := filepath.Join(tr.Dir("cpuset", tr.BatchBranch()), "cpuset.mems")
+	put(t, mems, get(t, filepath.Join(tr.Dir("cpuset", tr.Kubepods), "cpuset.mems")))
+	set := func() {
+		t.Helper()
+		if r := a.Apply([]qos.Change{{Group: tr.BatchBranch(), Knob: qos.CPUSetCPUs, Value: "0"}})[0]; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	set()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	group := tr.BatchBranch() + "/" + containerID
+	for _, h := range tr.hierarchies { // not tr.make, which would fill the branch
+		if err := os.MkdirAll(filepath.Join(h, group), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.made = append(tr.made, group)
+	for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
+		put(t, filepath.Join(tr.Dir("cpuset", group), f), "0")
+	}
+	tr.start(group)
+	released(t, tr.Host, stateDir)
+	if got := get(t, file); got != above {
+		t.Errorf("after the release the branch has the CPUs %q, want those above, %q", got, above)
+	}
+	if again := released(t, tr.Host, stateDir); len(again) != 0 {
+		t.Errorf("a second release did %+v, want nothing", again)
 	}
 }
 
