@@ -117,7 +117,7 @@ func (p planetlab) rows(record []string, reading func(Row, error)) error {
 	return nil
 }
 
-// googleJobs: job_id, day, sample of the day, cpu %, mem %.
+// googleJobs: job_id, day, sample of the day, cpu %, mem %. The days of a job come in any order, the samples of a day in theirs.
 type googleJobs struct {
 	anyHeader
 	perLine
@@ -137,6 +137,6 @@ func (googleJobs) rows(record []string, reading func(Row, error)) error {
 	}
 	at := time.Unix((day*samplesPerDay+sample)*int64(interval/time.Second), 0).UTC()
 	share, err := percent("cpu_percent", record[3])
-	reading(Row{Entity: record[0], Start: at, Span: interval, Share: share, Cores: 1}, err)
+	reading(Row{Entity: record[0], Start: at, Span: interval, Share: share, Cores: 1, part: record[1]}, err)
 	return nil
 }

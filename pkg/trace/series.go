@@ -38,7 +38,7 @@ func Load(path string, maxSkippedShare float64) (Set, error) {
 	var all []*Series
 	report, err := Read(path, maxSkippedShare, func(r Row) {
 		s := open[r.Entity]
-		if s == nil || r.Start.Sub(s.end()) > longestGap || s.Cores != r.Cores {
+		if s == nil || r.Start.Before(s.Start) || r.Start.Sub(s.end()) > longestGap || s.Cores != r.Cores {
 			s = &Series{Entity: r.Entity, Cores: r.Cores, Start: intervalOf(r)}
 			open[r.Entity] = s
 			all = append(all, s)
@@ -49,13 +49,31 @@ func Load(path string, maxSkippedShare float64) (Set, error) {
 	if err != nil {
 		return set, fmt.Errorf("loading a trace: %w", err)
 	}
+	sort.SliceStable(all, func(i, j int) bool {
+		return all[i].Entity < all[j].Entity || (all[i].Entity == all[j].Entity && all[i].Start.Before(all[j].Start))
+	})
 	for _, s := range all {
-		if len(s.Shares) > 0 {
+		if len(s.Shares) == 0 {
+			continue
+		}
+		if n := len(set.Series); n == 0 || !set.Series[n-1].join(s) {
 			set.Series = append(set.Series, *s)
 		}
 	}
-	sort.SliceStable(set.Series, func(i, j int) bool { return set.Series[i].Entity < set.Series[j].Entity })
 	return set, nil
+}
+
+// join adds a later series of the same entity; it does not where they overlap or are too far apart.
+func (s *Series) join(later *Series) bool {
+	gap := later.Start.Sub(s.end())
+	if later.Entity != s.Entity || later.Cores != s.Cores || gap < 0 || gap > longestGap {
+		return false
+	}
+	for range int(gap / interval) {
+		s.Shares = append(s.Shares, Absent)
+	}
+	s.Shares = append(s.Shares, later.Shares...)
+	return true
 }
 
 // intervalOf is the first interval that a row tells about: the one it lies in, or, for a span, the

@@ -17,6 +17,8 @@ type Row struct {
 	Share float64
 	// Cores is the capacity; 1 where the trace does not tell.
 	Cores float64
+	// part names the piece of the trace within which rows must be in order; empty for the whole of it.
+	part string
 }
 
 // Problem is a reading that was skipped.
@@ -96,13 +98,14 @@ func checkRow(r Row) error {
 	return nil
 }
 
-// order refuses rows that are not later than the one before of the same entity.
-type order map[string]time.Time
+// order refuses rows that are not later than the one before of the same entity, in the same part of the trace.
+type order map[[2]string]time.Time
 
 func (o order) check(r Row) error {
-	if before, ok := o[r.Entity]; ok && !r.Start.After(before) {
+	key := [2]string{r.Entity, r.part}
+	if before, ok := o[key]; ok && !r.Start.After(before) {
 		return fmt.Errorf("%s at %d s repeats or is before the row at %d s", r.Entity, r.Start.Unix(), before.Unix())
 	}
-	o[r.Entity] = r.Start
+	o[key] = r.Start
 	return nil
 }

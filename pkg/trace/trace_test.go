@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // folder writes files, packed where the name says so.
@@ -125,7 +126,7 @@ func TestEveryFormatIsReadAsTheSameThing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreUnexported(Row{})); diff != "" {
 				t.Errorf("rows (-want +got):\n%s", diff)
 			}
 			if report.Format != tc.wantFormat || int(report.Readings) != len(tc.want) {
@@ -225,6 +226,19 @@ func TestSeriesHaveTheHighestReadingOfEachInterval(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, set.Series); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheDaysOfAJobMayComeInAnyOrder(t *testing.T) {
+	dir := folder(t, map[string]string{"jobs.csv": "job_id,day,sample,cpu_percent,mem_percent\n" +
+		"5,2,0,6,1\n" + "5,2,1,7,1\n" + "5,1,287,5,1\n" + "5,2,1,9,1\n"})
+	set, err := Load(dir, 0.25)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Series{{Entity: "5", Cores: 1, Start: time.Unix(86400+287*300, 0).UTC(), Shares: []float32{0.05, 0.06, 0.07}}}
+	if diff := cmp.Diff(want, set.Series); diff != "" || set.Report.Skipped != 1 {
+		t.Errorf("%d skipped, want the repeated one; series (-want +got):\n%s", set.Report.Skipped, diff)
 	}
 }
 

@@ -99,6 +99,8 @@ type Amounts struct {
 	// Peak is what use will not exceed, with the probability asked for. It holds every margin that the forecast needs, and
 	// is at most the capacity.
 	Peak int64
+	// Base is the peak without its margin: what recent use and the time of day say.
+	Base int64
 	// Median is what use will be around.
 	Median int64
 }
@@ -124,7 +126,7 @@ func slotsIn(d time.Duration) int {
 func (e *Envelope) between(from, until int, quantilePermille int32) Amounts {
 	missRate := 1 - float64(min(max(quantilePermille, 500), 999))/1000
 	capacity := float64(e.capacity)
-	peak := e.margins.peak(&e.slots, from, until, e.open.peak, missRate, capacity)
+	peak, base := e.margins.peak(&e.slots, from, until, e.open.peak, missRate, capacity)
 	// A cold start lends by the share of the first day that is known, and nothing in the first hour.
 	switch n := e.slots.measured; {
 	case n < slotsPerHour:
@@ -133,6 +135,7 @@ func (e *Envelope) between(from, until int, quantilePermille int32) Amounts {
 		peak += max(0, capacity-peak) * (1 - float64(n)/slotsPerDay)
 	}
 	a := Amounts{Peak: bounded(peak, e.capacity)}
+	a.Base = min(bounded(base, e.capacity), a.Peak)
 	a.Median = min(bounded(e.median(from, until), e.capacity), a.Peak)
 	return a
 }

@@ -127,7 +127,7 @@ func (m *margins) countMisses(hm *horizonMargins, first, length int, use float32
 				case f != f || f < 0:
 				case use > f:
 					ring[i] = -1 - f
-					bm.k[l] += level.step * (1 - level.missRate)
+					bm.k[l] += level.step * stepShare(length) * (1 - level.missRate)
 				default:
 					bm.lowest[l] = min(bm.lowest[l], f)
 				}
@@ -135,6 +135,10 @@ func (m *margins) countMisses(hm *horizonMargins, first, length int, use float32
 		}
 	}
 }
+
+// stepShare makes steps smaller beyond an hour: one excess is a miss of every forecast that is out, and there are
+// as many as the horizon has slots.
+func stepShare(length int) float64 { return min(1, float64(slotsPerHour)/float64(length)) }
 
 // settle closes the forecast whose horizon ended with the slot closed last.
 func (m *margins) settle(hm *horizonMargins, at int, h *slots, length int, capacity float64) {
@@ -150,7 +154,7 @@ func (m *margins) settle(hm *horizonMargins, at int, h *slots, length int, capac
 			if f < 0 { // it was missed, and counted then
 				f = -1 - f
 			} else if known {
-				bm.k[l] = max(level.firstGuess/6, bm.k[l]-level.step*level.missRate)
+				bm.k[l] = max(level.firstGuess/6, bm.k[l]-level.step*stepShare(length)*level.missRate)
 			}
 			if l == lossLevel && known {
 				bm.loss = bm.loss*decay + pinball(peak, f, level.missRate)/capacity
@@ -227,35 +231,36 @@ func (h *slots) bases(from, until int, open float64) [basesCount]float64 {
 	return [basesCount]float64{recent, max(recent, yesterday), usual}
 }
 
-// peak is the forecast over the slots from `from` to `until`, counted from the next one, at the quantile.
-// Between two horizons it is interpolated on a scale of logarithms.
-func (m *margins) peak(h *slots, from, until int, open float64, missRate, capacity float64) float64 {
+// peak is the forecast over the slots from `from` to `until`, counted from the next one, at the quantile; base is
+// what it is without a margin. Between two horizons it is interpolated on a scale of logarithms.
+func (m *margins) peak(h *slots, from, until int, open float64, missRate, capacity float64) (peak, base float64) {
 	bases := h.bases(from, until, open)
 	lengths := horizons()
 	i := 0
 	for i < horizonsCount-1 && lengths[i] < until {
 		i++
 	}
-	p := m.horizon[i].mix(bases, missRate, capacity)
+	peak, base = m.horizon[i].mix(bases, missRate, capacity)
 	if i == 0 || until >= lengths[i] {
-		return p
+		return peak, base
 	}
-	before := m.horizon[i-1].mix(bases, missRate, capacity)
+	peakBefore, baseBefore := m.horizon[i-1].mix(bases, missRate, capacity)
 	share := math.Log(float64(until)/float64(lengths[i-1])) / math.Log(float64(lengths[i])/float64(lengths[i-1]))
-	return before + share*(p-before)
+	return peakBefore + share*(peak-peakBefore), baseBefore + share*(base-baseBefore)
 }
 
 // mix weighs the three forecasts by exp(-trust x loss).
-func (hm *horizonMargins) mix(bases [basesCount]float64, missRate, capacity float64) float64 {
+func (hm *horizonMargins) mix(bases [basesCount]float64, missRate, capacity float64) (peak, base float64) {
 	least := min(hm.base[0].loss, hm.base[1].loss, hm.base[2].loss)
-	sum, weights := 0.0, 0.0
+	weights := 0.0
 	for b := range basesCount {
 		bm := &hm.base[b]
 		w := math.Exp(-trust * (bm.loss - least))
-		sum += w * (bases[b] + kAt(bm.k, missRate)*bm.scale()*capacity)
+		peak += w * (bases[b] + kAt(bm.k, missRate)*bm.scale()*capacity)
+		base += w * bases[b]
 		weights += w
 	}
-	return sum / weights
+	return peak / weights, base / weights
 }
 
 // kAt interpolates k by the logarithm of the miss rate; at a rate of one half there is no margin.

@@ -24,7 +24,7 @@ type ban struct {
 
 // bans are the rules of the architecture. See docs/architecture.md.
 func bans() []ban {
-	deciding := []string{"pkg/qos/...", "pkg/usage/..."}
+	deciding := []string{"pkg/qos/...", "pkg/usage/...", "pkg/planner/..."}
 	return []ban{
 		{
 			from: deciding,
