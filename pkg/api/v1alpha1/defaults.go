@@ -42,9 +42,21 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 // DefaultLoadAwareArgs is what LoadAwareArgs that name no field mean.
 func DefaultLoadAwareArgs() *LoadAwareArgs {
 	return &LoadAwareArgs{
-		TypeMeta:             metav1.TypeMeta{APIVersion: APIVersion, Kind: KindLoadAwareArgs},
-		SafeCPUPercent:       80,
-		StaleAfterSeconds:    300,
-		MaturityMilliseconds: 10_000,
+		TypeMeta:               metav1.TypeMeta{APIVersion: APIVersion, Kind: KindLoadAwareArgs},
+		Mode:                   ModeEnforce,
+		ScoringStrategy:        LeastRisk,
+		SafeCPUPercent:         80,
+		MaxCPUPercent:          95,
+		MaxMemoryPercent:       95,
+		HorizonSeconds:         86_400,
+		FreshSeconds:           150,
+		StaleAfterSeconds:      300,
+		BatchMaxAgeSeconds:     240,
+		MaturityMilliseconds:   60_000,
+		DefaultDurationSeconds: 3600,
+		Estimates: Estimates{
+			LatencySensitive: Estimate{RequestPercent: 100},
+			Batch:            Estimate{RequestPercent: 100},
+		},
 	}
 }

@@ -67,9 +67,29 @@ func validateLendingResource(r LendingResource, path *field.Path) field.ErrorLis
 // ValidateLoadAwareArgs returns every fault of a with its path below root, value and allowed range.
 func ValidateLoadAwareArgs(a *LoadAwareArgs, root *field.Path) field.ErrorList {
 	errs := validateTypeMeta(a.TypeMeta, KindLoadAwareArgs, root)
+	if a.Mode != ModeEnforce && a.Mode != ModeObserve {
+		errs = append(errs, field.NotSupported(root.Child("mode"), a.Mode, []Mode{ModeObserve, ModeEnforce}))
+	}
+	if a.ScoringStrategy != LeastRisk && a.ScoringStrategy != MostUsed {
+		errs = append(errs, field.NotSupported(root.Child("scoringStrategy"), a.ScoringStrategy, []ScoringStrategy{LeastRisk, MostUsed}))
+	}
 	errs = append(errs, between(root.Child("safeCPUPercent"), a.SafeCPUPercent, 1, 100)...)
+	errs = append(errs, between(root.Child("maxCPUPercent"), a.MaxCPUPercent, 0, 1000)...)
+	errs = append(errs, between(root.Child("maxMemoryPercent"), a.MaxMemoryPercent, 0, 1000)...)
+	errs = append(errs, between(root.Child("horizonSeconds"), a.HorizonSeconds, 0, 86_400)...)
 	errs = append(errs, between(root.Child("staleAfterSeconds"), a.StaleAfterSeconds, 2, 3600)...)
+	errs = append(errs, between(root.Child("freshSeconds"), a.FreshSeconds, 1, 3600)...)
+	errs = append(errs, between(root.Child("batchMaxAgeSeconds"), a.BatchMaxAgeSeconds, 1, 3600)...)
 	errs = append(errs, between(root.Child("maturityMilliseconds"), a.MaturityMilliseconds, 0, 3_600_000)...)
+	errs = append(errs, between(root.Child("defaultDurationSeconds"), a.DefaultDurationSeconds, 1, 604_800)...)
+	for _, e := range []struct {
+		name  string
+		value Estimate
+	}{{"latencySensitive", a.Estimates.LatencySensitive}, {"batch", a.Estimates.Batch}} {
+		path := root.Child("estimates", e.name)
+		errs = append(errs, between(path.Child("requestPercent"), e.value.RequestPercent, 0, 1000)...)
+		errs = append(errs, between(path.Child("burstPercent"), e.value.BurstPercent, 0, 100)...)
+	}
 	return errs
 }
 

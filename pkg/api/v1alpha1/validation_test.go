@@ -98,7 +98,28 @@ func TestEachNumberOfTheSchedulersArgumentsHasItsRange(t *testing.T) {
 		{"args.safeCPUPercent", 1, 100, func(a *LoadAwareArgs, v int64) { a.SafeCPUPercent = v }},
 		{"args.staleAfterSeconds", 2, 3600, func(a *LoadAwareArgs, v int64) { a.StaleAfterSeconds = v }},
 		{"args.maturityMilliseconds", 0, 3_600_000, func(a *LoadAwareArgs, v int64) { a.MaturityMilliseconds = v }},
+		{"args.maxCPUPercent", 0, 1000, func(a *LoadAwareArgs, v int64) { a.MaxCPUPercent = v }},
+		{"args.maxMemoryPercent", 0, 1000, func(a *LoadAwareArgs, v int64) { a.MaxMemoryPercent = v }},
+		{"args.horizonSeconds", 0, 86_400, func(a *LoadAwareArgs, v int64) { a.HorizonSeconds = v }},
+		{"args.freshSeconds", 1, 3600, func(a *LoadAwareArgs, v int64) { a.FreshSeconds = v }},
+		{"args.batchMaxAgeSeconds", 1, 3600, func(a *LoadAwareArgs, v int64) { a.BatchMaxAgeSeconds = v }},
+		{"args.defaultDurationSeconds", 1, 604_800, func(a *LoadAwareArgs, v int64) { a.DefaultDurationSeconds = v }},
+		{"args.estimates.latencySensitive.requestPercent", 0, 1000, func(a *LoadAwareArgs, v int64) { a.Estimates.LatencySensitive.RequestPercent = v }},
+		{"args.estimates.latencySensitive.burstPercent", 0, 100, func(a *LoadAwareArgs, v int64) { a.Estimates.LatencySensitive.BurstPercent = v }},
+		{"args.estimates.batch.requestPercent", 0, 1000, func(a *LoadAwareArgs, v int64) { a.Estimates.Batch.RequestPercent = v }},
+		{"args.estimates.batch.burstPercent", 0, 100, func(a *LoadAwareArgs, v int64) { a.Estimates.Batch.BurstPercent = v }},
 	}, DefaultLoadAwareArgs, func(a *LoadAwareArgs) field.ErrorList { return ValidateLoadAwareArgs(a, root) })
+}
+
+func TestWordsThatTheSchedulerDoesNotKnowAreRefusedWithThoseItKnows(t *testing.T) {
+	a := DefaultLoadAwareArgs()
+	a.Mode, a.ScoringStrategy = ModeOff, "Balanced"
+	got := ValidateLoadAwareArgs(a, field.NewPath("args")).ToAggregate().Error()
+	for _, want := range []string{`args.mode: Unsupported value: "Off"`, `"Observe", "Enforce"`, `args.scoringStrategy: Unsupported value: "Balanced"`, `"LeastRisk", "MostUsed"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("error = %s, want it to contain %q", got, want)
+		}
+	}
 }
 
 const agentFile = "apiVersion: plimsoll.dev/v1alpha1\nkind: AgentConfiguration\n"
