@@ -3,11 +3,14 @@ package loadaware
 import (
 	"fmt"
 	"maps"
+	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -17,9 +20,11 @@ import (
 
 type fakeResource struct {
 	fwk.Resource
-	milliCPU int64
-	scalars  map[corev1.ResourceName]int64
+	milliCPU, memory int64
+	scalars          map[corev1.ResourceName]int64
 }
+
+func (r *fakeResource) GetMemory() int64 { return r.memory }
 
 func (r *fakeResource) GetMilliCPU() int64                                { return r.milliCPU }
 func (r *fakeResource) GetScalarResources() map[corev1.ResourceName]int64 { return r.scalars }
@@ -38,6 +43,28 @@ type fakeNodeInfo struct {
 	node        *corev1.Node
 	pods        []fwk.PodInfo
 	allocatable fakeResource
+	requested   fakeResource
+	nonZero     fakeResource
+	generation  int64
+}
+
+func (n *fakeNodeInfo) GetRequested() fwk.Resource        { return &n.requested }
+func (n *fakeNodeInfo) GetNonZeroRequested() fwk.Resource { return &n.nonZero }
+func (n *fakeNodeInfo) GetGeneration() int64              { return n.generation }
+
+// put puts a pod on the node, as the scheduler does when it assumes one.
+func (n *fakeNodeInfo) put(pods ...fwk.PodInfo) {
+	for _, p := range pods {
+		n.pods = append(n.pods, p)
+		r := p.CalculateResource()
+		n.requested.milliCPU += r.Resource.GetMilliCPU()
+		n.requested.memory += r.Resource.GetMemory()
+		for name, v := range r.Resource.GetScalarResources() {
+			n.requested.scalars[name] += v
+		}
+		n.nonZero.milliCPU += r.Non0CPU
+		n.generation++
+	}
 }
 
 func (n *fakeNodeInfo) Node() *corev1.Node           { return n.node }
@@ -45,11 +72,13 @@ func (n *fakeNodeInfo) GetPods() []fwk.PodInfo       { return n.pods }
 func (n *fakeNodeInfo) GetAllocatable() fwk.Resource { return &n.allocatable }
 
 func fakeNode(name string, milliCPU int64, pods ...fwk.PodInfo) *fakeNodeInfo {
-	return &fakeNodeInfo{
-		node:        &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}},
-		pods:        pods,
-		allocatable: fakeResource{milliCPU: milliCPU},
+	n := &fakeNodeInfo{
+		node:        &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("node " + name)}},
+		allocatable: fakeResource{milliCPU: milliCPU, memory: 64 << 30},
+		requested:   fakeResource{scalars: map[corev1.ResourceName]int64{}},
 	}
+	n.put(pods...)
+	return n
 }
 
 type fakeState struct {
@@ -106,20 +135,53 @@ func placed(p *corev1.Pod) fwk.PodInfo {
 	if !ok {
 		non0 = 100
 	}
-	r := &fakeResource{milliCPU: cpu.MilliValue(), scalars: map[corev1.ResourceName]int64{}}
+	memory := requests[corev1.ResourceMemory]
+	r := &fakeResource{milliCPU: cpu.MilliValue(), memory: memory.Value(), scalars: map[corev1.ResourceName]int64{}}
 	if q, ok := requests[batchCPUResource]; ok {
 		r.scalars[batchCPUResource] = q.Value()
 	}
 	return &fakePodInfo{pod: p, resources: fwk.PodResource{Resource: r, Non0CPU: non0}}
 }
 
-// viewOf is a View with so much measured.
-func viewOf(nodeMilliCPU, batchMilliCPU int64, measured map[types.UID]int64) *View {
-	v := &View{node: v1alpha1.Resources{MilliCPU: nodeMilliCPU}, batch: v1alpha1.Resources{MilliCPU: batchMilliCPU}, pods: map[types.UID]podUse{}}
-	for uid, ms := range measured {
-		v.pods[uid] = podUse{measuredMilliseconds: ms}
+// testbed is a store with one profile and a clock that stands still until it is set.
+type testbed struct {
+	t     testing.TB
+	clock time.Time
+	store *store
+	*Plugin
+}
+
+func newTestbed(t testing.TB, change func(*v1alpha1.LoadAwareArgs)) *testbed {
+	b := &testbed{t: t, clock: at(0)}
+	now := func() time.Time { return b.clock }
+	b.store = newStore(klog.Background(), now)
+	args := v1alpha1.DefaultLoadAwareArgs()
+	if change != nil {
+		change(args)
 	}
-	return v
+	b.Plugin = newPlugin(*args, "online", b.store, now)
+	return b
+}
+
+// publish has the node's utilization arrive.
+func (b *testbed) publish(u *v1alpha1.NodeUtilization) {
+	b.t.Helper()
+	mustAdd(b.t, b.store, u)
+}
+
+// judge is what the plugin makes of one node for a pod, in a cycle of its own.
+func (b *testbed) judge(pod *corev1.Pod, node *fakeNodeInfo) (prospect, reason) {
+	b.t.Helper()
+	c := b.newCycle(pod)
+	o := b.outlookOf(c, node.node, node)
+	return b.foreseen(o, &c.need, node, c.now), b.refuse(o, &c.need, c.now)
+}
+
+// peak is the load that the node would have at its worst.
+func (b *testbed) peak(pod *corev1.Pod, node *fakeNodeInfo) int64 {
+	b.t.Helper()
+	f, _ := b.judge(pod, node)
+	return f.Peak
 }
 
 func uidOf(node, pod int) types.UID {

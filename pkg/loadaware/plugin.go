@@ -1,22 +1,13 @@
-// Package loadaware is the kube-scheduler plugin LoadAware: it scores nodes by what they really use,
-// as measured and published by their agents in NodeUtilization, instead of by what pods request.
+// Package loadaware is the kube-scheduler plugin LoadAware: it places pods by what nodes really use and will
+// use, as measured and published by their agents in NodeUtilization, instead of by what pods request.
 //
-// It scores; it never filters, so it cannot keep a pod from being scheduled. A node whose measurement
-// is missing or stale is scored by requests on the same curve.
-//
-// The score of a node for a pod, with everything in milli-cores:
-//
-//	safe  = safeCPUPercent/100 x allocatable CPU of the node
-//	load  = measured use + estimate of the pods not yet measured + estimate of this pod
-//	score = 100 x (1 - load/safe), cut off at 0 and 100
-//
-// For a batch pod the measured use is that of the whole node. For every other pod it leaves batch
-// out, since batch gives way to it: the node's use minus that of the class Batch. The estimate of a
-// pod is its request (at least the scheduler's 100 milli-cores for a container that names none); the
-// estimate of a placed pod fades in proportion to the time it has been measured, and is gone at
-// maturityMilliseconds.
+// For a latency-sensitive pod, batch use counts as free: batch gives way. A node is refused that would
+// exceed its limit, and the others are scored by how likely and how far use will exceed the safe line.
+// For a batch pod the score is the room that stays below the safe line for as long as the pod runs. A node
+// of which there is no measurement, or an old one, is scored by requests on the same curve.
 //
 // Units: milli-cores (MilliCPU), bytes, milliseconds; times by the scheduler's clock unless said otherwise.
+// The formulas stand above the functions in score.go and outlook.go.
 //
 // The trap: everything a scheduling cycle reads comes from one Snapshot, loaded once in PreFilter.
 // Loading the store again in Score would compare nodes by measurements of different moments.
@@ -40,19 +31,32 @@ import (
 // Name is the plugin's name in a scheduler's configuration.
 const Name = "LoadAware"
 
-// stateKey is where PreFilter leaves what Score needs.
+// stateKey is where PreFilter leaves what the other extension points need.
 const stateKey fwk.StateKey = Name
 
 var (
-	_ fwk.PreFilterPlugin = &Plugin{}
-	_ fwk.ScorePlugin     = &Plugin{}
-	_ fwk.SignPlugin      = &Plugin{}
+	_ fwk.PreFilterPlugin   = &Plugin{}
+	_ fwk.FilterPlugin      = &Plugin{}
+	_ fwk.PreScorePlugin    = &Plugin{}
+	_ fwk.ScorePlugin       = &Plugin{}
+	_ fwk.ScoreExtensions   = &Plugin{}
+	_ fwk.PostBindPlugin    = &Plugin{}
+	_ fwk.SignPlugin        = &Plugin{}
+	_ fwk.EnqueueExtensions = &Plugin{}
 )
 
 // Plugin is LoadAware for one profile of the scheduler.
 type Plugin struct {
-	args     v1alpha1.LoadAwareArgs
+	args                      v1alpha1.LoadAwareArgs
+	fresh, stale, batchMaxAge time.Duration
+	profile                   string
+	index                     int // of this profile in View.outlooks
+
 	snapshot *atomic.Pointer[Snapshot]
+	history  *history
+	records  *records
+	waiting  *waiting
+	metrics  *metrics
 	now      func() time.Time
 }
 
@@ -79,26 +83,63 @@ func (f *Factory) New(ctx context.Context, args runtime.Object, handle fwk.Handl
 		}
 		logger := klog.LoggerWithName(klog.FromContext(ctx), Name)
 		f.store = newStore(logger, time.Now)
+		f.store.metrics.register(logger)
+		f.store.records.serve(logger)
 		go watch(klog.NewContext(ctx, logger), client, f.store)
 	}
-	return &Plugin{args: *a, snapshot: &f.store.current, now: time.Now}, nil
+	p := newPlugin(*a, handle.ProfileName(), f.store, time.Now)
+	p.waiting.activator = handle
+	return p, nil
+}
+
+// newPlugin is a profile on a store.
+func newPlugin(args v1alpha1.LoadAwareArgs, profile string, s *store, now func() time.Time) *Plugin {
+	p := &Plugin{
+		args: args, profile: profile,
+		fresh:       time.Duration(min(args.FreshSeconds, args.StaleAfterSeconds)) * time.Second,
+		stale:       time.Duration(args.StaleAfterSeconds) * time.Second,
+		batchMaxAge: time.Duration(args.BatchMaxAgeSeconds) * time.Second,
+		snapshot:    &s.current, history: s.history, records: s.records, metrics: s.metrics,
+		now: now,
+	}
+	p.waiting = newWaiting(p)
+	p.index = s.join(p)
+	return p
 }
 
 // Name returns the plugin's name.
 func (p *Plugin) Name() string { return Name }
 
-// cycle is what all nodes of one scheduling cycle are scored from. It never changes.
+// cycle is what all nodes of one scheduling cycle are judged by. It never changes; what is recorded of the
+// cycle does.
 type cycle struct {
 	snapshot *Snapshot
 	now      time.Time
-	pod      podNeed
+	unixNano int64 // now
+	need     podNeed
+	record   *record
 }
 
 // Clone returns the cycle itself: nothing in it ever changes.
 func (c *cycle) Clone() fwk.StateData { return c }
 
 func (p *Plugin) newCycle(pod *corev1.Pod) *cycle {
-	return &cycle{snapshot: p.snapshot.Load(), now: p.now(), pod: needOf(pod)}
+	now := p.now()
+	c := &cycle{snapshot: p.snapshot.Load(), now: now, unixNano: now.UnixNano(), need: p.needOf(pod, now)}
+	c.record = p.records.begin(pod, p, &c.need, now)
+	return c
+}
+
+// cycleOf is what PreFilter left, or a new cycle where PreFilter is switched off in the profile.
+func (p *Plugin) cycleOf(state fwk.CycleState, pod *corev1.Pod) *cycle {
+	if data, err := state.Read(stateKey); err == nil {
+		if c, ok := data.(*cycle); ok {
+			return c
+		}
+	}
+	c := p.newCycle(pod)
+	state.Write(stateKey, c)
+	return c
 }
 
 // PreFilter takes the snapshot that this scheduling cycle works on. It excludes no node.
@@ -107,39 +148,110 @@ func (p *Plugin) PreFilter(_ context.Context, state fwk.CycleState, pod *corev1.
 	return nil, nil
 }
 
-// PreFilterExtensions is nil: the snapshot does not depend on pods that preemption adds or removes.
+// PreFilterExtensions is nil: what pods are on a node is read from the NodeInfo at hand.
 func (p *Plugin) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
 
-// Score rates the node for the pod from 0 (at or above the safe line) to 100 (idle).
-func (p *Plugin) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
-	var c *cycle
-	if data, err := state.Read(stateKey); err == nil {
-		c, _ = data.(*cycle)
-	}
-	if c == nil { // PreFilter is switched off in this profile
-		c = p.newCycle(pod)
-	}
+// Filter refuses a node that would be overloaded, and for batch pods one that is not known well enough.
+// No refusal is resolved by preemption: nobody's pod is evicted because a node is busy.
+func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) *fwk.Status {
 	node := nodeInfo.Node()
 	if node == nil {
-		return 0, fwk.NewStatus(fwk.Error, "node of the scheduler's snapshot has no object")
+		return noNode()
 	}
-	view := c.snapshot.View(node.Name)
-	if !view.fresh(c.now, time.Duration(p.args.StaleAfterSeconds)*time.Second) {
-		view = nil
+	c := p.cycleOf(state, pod)
+	o := p.outlookOf(c, node, nodeInfo)
+	why := p.refuse(o, &c.need, c.now)
+	if why == reasonNone {
+		return nil
 	}
-	load := loadMilliCPU(view, nodeInfo.GetPods(), c.pod, p.args.MaturityMilliseconds)
-	return score(load, nodeInfo.GetAllocatable().GetMilliCPU(), p.args.SafeCPUPercent), nil
+	first := c.record.refused(node.Name, why)
+	p.metrics.refused(p.profile, why)
+	if p.args.Mode == v1alpha1.ModeObserve {
+		return nil
+	}
+	if first {
+		p.waiting.add(pod, &c.need, c.now)
+	}
+	return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, why.message())
 }
 
-// ScoreExtensions is nil: scores are absolute, so there is nothing to normalise.
-func (p *Plugin) ScoreExtensions() fwk.ScoreExtensions { return nil }
+// PreScore notes the nodes between which the scores decide.
+func (p *Plugin) PreScore(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo) *fwk.Status {
+	p.cycleOf(state, pod).record.considered(nodes)
+	return nil
+}
+
+// Score rates the node for the pod from 0 to maxRaw.
+func (p *Plugin) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
+	node := nodeInfo.Node()
+	if node == nil {
+		return 0, noNode()
+	}
+	c := p.cycleOf(state, pod)
+	o := p.outlookOf(c, node, nodeInfo)
+	return p.foreseen(o, &c.need, nodeInfo, c.now).Raw, nil
+}
+
+// ScoreExtensions returns the plugin: its raw scores are finer than the framework's.
+func (p *Plugin) ScoreExtensions() fwk.ScoreExtensions { return p }
+
+// NormalizeScore brings the scores to the framework's range and records them. In mode Observe it then makes
+// them all alike.
+func (p *Plugin) NormalizeScore(_ context.Context, state fwk.CycleState, pod *corev1.Pod, scores fwk.NodeScoreList) *fwk.Status {
+	c := p.cycleOf(state, pod)
+	p.recordScores(c, scores)
+	normalise(scores)
+	if p.args.Mode == v1alpha1.ModeObserve {
+		for i := range scores {
+			scores[i].Score = fwk.MinScore
+		}
+	}
+	return nil
+}
+
+// PostBind notes which node the pod went to.
+func (p *Plugin) PostBind(_ context.Context, state fwk.CycleState, pod *corev1.Pod, node string) {
+	c := p.cycleOf(state, pod)
+	c.record.bound(node)
+	p.waiting.remove(pod.UID)
+	p.metrics.placed(p, c, node)
+}
 
 // SignPod tells what of a pod its scores depend on. Without it the scheduler would switch batching
 // off for every pod of the profile.
 func (p *Plugin) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	need := needOf(pod)
-	return []fwk.SignFragment{
-		{Key: v1alpha1.GroupName + "/LoadAware.Batch()", Value: need.batch},
-		{Key: v1alpha1.GroupName + "/LoadAware.MilliCPU()", Value: need.milliCPU},
-	}, nil
+	const prefix = v1alpha1.GroupName + "/" + Name
+	need := p.needOf(pod, p.now())
+	fragments := []fwk.SignFragment{
+		{Key: prefix + ".Batch()", Value: need.batch},
+		{Key: prefix + ".MilliCPU()", Value: [3]int64{need.requestMilliCPU, need.use.median, need.use.peak}},
+		{Key: prefix + ".MemoryBytes()", Value: need.memoryBytes},
+	}
+	if need.batch {
+		fragments = append(fragments, fwk.SignFragment{Key: prefix + ".DurationSeconds()", Value: int64(need.duration.Seconds())})
+	}
+	if need.use.hourly != nil {
+		fragments = append(fragments, fwk.SignFragment{Key: prefix + ".HourlyMilliCPU()", Value: *need.use.hourly})
+	}
+	return fragments, nil
+}
+
+func noNode() *fwk.Status {
+	return fwk.NewStatus(fwk.Error, "node of the scheduler's snapshot has no object")
+}
+
+// message is what the user reads in the pod's condition.
+func (r reason) message() string {
+	switch r {
+	case reasonCPU:
+		return "node(s) would use more CPU than is safe"
+	case reasonMemory:
+		return "node(s) would use more memory than is safe"
+	case reasonNoMeasurement:
+		return "node(s) had no measurement, which batch pods need"
+	case reasonStale:
+		return "node(s) had no fresh measurement, which batch pods need"
+	default:
+		return string(r)
+	}
 }

@@ -2,15 +2,13 @@ package loadaware
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -106,106 +104,48 @@ func TestProfilesShareMeasurementsAndNotArguments(t *testing.T) {
 		return p.(*Plugin)
 	}
 	one, two := build(`{"safeCPUPercent": 60}`), build(`{"safeCPUPercent": 90}`)
-	if one.snapshot != two.snapshot {
+	if one.snapshot != two.snapshot || one.history != two.history {
 		t.Error("each profile has measurements of its own")
+	}
+	if one.index == two.index {
+		t.Error("both profiles keep their outlooks in one place")
 	}
 	if one.args.SafeCPUPercent != 60 || two.args.SafeCPUPercent != 90 {
 		t.Errorf("safe lines = %d and %d, want 60 and 90", one.args.SafeCPUPercent, two.args.SafeCPUPercent)
 	}
 }
 
-// newTestPlugin is a plugin with default arguments on a store, at the time that now points to.
-func newTestPlugin(s *store, now *time.Time) *Plugin {
-	return &Plugin{args: *v1alpha1.DefaultLoadAwareArgs(), snapshot: &s.current, now: func() time.Time { return *now }}
-}
-
-func mustScore(t testing.TB, p *Plugin, state fwk.CycleState, node fwk.NodeInfo) int64 {
-	t.Helper()
-	got, status := p.Score(t.Context(), state, newPod("incoming", withCPU("400m")), node)
-	if !status.IsSuccess() {
-		t.Fatal(status.AsError())
-	}
-	return got
-}
-
-func preFilter(t testing.TB, p *Plugin, state fwk.CycleState) {
-	t.Helper()
-	result, status := p.PreFilter(t.Context(), state, newPod("incoming", withCPU("400m")), nil)
-	if result != nil || !status.IsSuccess() {
+func TestOneCycleSeesOneMoment(t *testing.T) {
+	b := newTestbed(t, nil)
+	b.publish(utilization("n1", at(0), 1200))
+	pod := newPod("incoming", withCPU("400m"))
+	state := newFakeState()
+	if result, status := b.PreFilter(t.Context(), state, pod, nil); result != nil || !status.IsSuccess() {
 		t.Fatalf("PreFilter = %v, %v; want all nodes and success", result, status)
 	}
-}
-
-func TestScoreGoesByMeasurementUntilItIsStale(t *testing.T) {
-	now := at(0)
-	s := newStore(klog.Background(), func() time.Time { return now })
-	p := newTestPlugin(s, &now)
-	// By requests the node carries 2000, by measurement 600.
-	u := utilization("n1", at(0), 600)
-	u.Status.Pods = []v1alpha1.PodUtilization{{UID: "a", MeasuredMilliseconds: 60_000}}
-	mustAdd(t, s, u)
-	node := fakeNode("n1", 4000, placed(newPod("a", withCPU("2"))))
-	// Measured: 100 x (1 - (600+400)/3200) = 68.75; by requests: 100 x (1 - (2000+400)/3200) = 25
-	const byMeasurement, byRequests = 68, 25
-
-	for _, tt := range []struct {
-		seconds float64
-		want    int64
-	}{{0, byMeasurement}, {299, byMeasurement}, {300, byRequests}, {1e6, byRequests}} {
-		now = at(tt.seconds)
-		state := newFakeState()
-		preFilter(t, p, state)
-		if got := mustScore(t, p, state, node); got != tt.want {
-			t.Errorf("score at %v s = %d, want %d", tt.seconds, got, tt.want)
-		}
-	}
-}
-
-func TestANodeWithoutMeasurementScoresByRequests(t *testing.T) {
-	now := at(0)
-	p := newTestPlugin(newStore(klog.Background(), func() time.Time { return now }), &now)
-	state := newFakeState()
-	preFilter(t, p, state)
-	got := mustScore(t, p, state, fakeNode("n1", 4000, placed(newPod("a", withCPU("2")))))
-	if want := int64(25); got != want { // 100 x (1 - (2000+400)/3200)
-		t.Errorf("score = %d, want %d", got, want)
-	}
-}
-
-func TestOneCycleSeesOneMoment(t *testing.T) {
-	now := at(0)
-	s := newStore(klog.Background(), func() time.Time { return now })
-	p := newTestPlugin(s, &now)
-	mustAdd(t, s, utilization("n1", at(0), 1200))
-	state := newFakeState()
-	preFilter(t, p, state)
 	cloned := state.Clone()
-	mustAdd(t, s, utilization("n1", at(1), 2800))
+	b.publish(utilization("n1", at(1), 2800))
 	node := fakeNode("n1", 4000)
-	for name, state := range map[string]fwk.CycleState{"state": state, "its clone": cloned} {
-		if got, want := mustScore(t, p, state, node), int64(50); got != want { // 100 x (1 - (1200+400)/3200)
-			t.Errorf("score in the %s = %d, want %d", name, got, want)
+	score := func(state fwk.CycleState) int64 {
+		t.Helper()
+		got, status := b.Score(t.Context(), state, pod, node)
+		if !status.IsSuccess() {
+			t.Fatal(status.AsError())
 		}
+		return got
 	}
-	next := newFakeState()
-	preFilter(t, p, next)
-	if got, want := mustScore(t, p, next, node), int64(0); got != want { // 100 x (1 - (2800+400)/3200)
-		t.Errorf("score in the next cycle = %d, want %d", got, want)
+	// 1/2 x (1 + 1 - 1600/3200)
+	if got, gotCloned := score(state), score(cloned); got != 750_000 || gotCloned != got {
+		t.Errorf("score = %d, of a clone %d; want 750000", got, gotCloned)
 	}
-}
-
-func TestScoreWorksWithPreFilterSwitchedOff(t *testing.T) {
-	now := at(0)
-	s := newStore(klog.Background(), func() time.Time { return now })
-	mustAdd(t, s, utilization("n1", at(0), 1200))
-	if got, want := mustScore(t, newTestPlugin(s, &now), newFakeState(), fakeNode("n1", 4000)), int64(50); got != want {
-		t.Errorf("score = %d, want %d", got, want)
+	// With PreFilter switched off, Score begins the cycle: 1/2 x (1 + 1 - 3200/3200)
+	if got := score(newFakeState()); got != 500_000 {
+		t.Errorf("score in the next cycle = %d, want 500000", got)
 	}
 }
 
 func TestPodsScoredAlikeAreSignedAlike(t *testing.T) {
-	now := at(0)
-	p := newTestPlugin(newStore(klog.Background(), time.Now), &now)
+	p := newTestbed(t, nil)
 	sign := func(options ...podOption) []fwk.SignFragment {
 		t.Helper()
 		fragments, status := p.SignPod(t.Context(), newPod("a", options...))
@@ -223,77 +163,20 @@ func TestPodsScoredAlikeAreSignedAlike(t *testing.T) {
 	if cmp.Equal(sign(withCPU("1")), sign(withCPU("1"), batchLabel)) {
 		t.Error("online and batch are signed alike")
 	}
-}
-
-// fleet is 5,000 nodes of 30 pods each; each node has 2 pods not measured yet.
-func fleet(t testing.TB, p *Plugin, s *store, nodes int) []fwk.NodeInfo {
-	const podsPerNode = 30
-	var infos []fwk.NodeInfo
-	for i := range nodes {
-		name := fmt.Sprintf("node-%04d.cluster.example", i)
-		u := utilization(name, p.now(), int64(i%4000))
-		var pods []fwk.PodInfo
-		for j := range podsPerNode {
-			pod := newPod(string(uidOf(i, j)), withCPU("50m"))
-			pod.Labels = map[string]string{"app": "web", "team": "payments", "pod-template-hash": "5d4f8c7b9"}
-			pods = append(pods, placed(pod))
-			if j >= 2 {
-				u.Status.Pods = append(u.Status.Pods, v1alpha1.PodUtilization{UID: string(pod.UID), MeasuredMilliseconds: 60_000})
-			}
-		}
-		mustAdd(t, s, u)
-		infos = append(infos, fakeNode(name, 4000, pods...))
+	annotated := func(d string) podOption {
+		return func(p *corev1.Pod) { p.Annotations = map[string]string{v1alpha1.DurationAnnotation: d} }
 	}
-	return infos
-}
-
-func TestScoreAllocatesNothing(t *testing.T) {
-	now := at(0)
-	s := newStore(klog.Background(), func() time.Time { return now })
-	p := newTestPlugin(s, &now)
-	nodes := fleet(t, p, s, 10)
-	nodes = append(nodes, fakeNode("not measured", 4000, placed(newPod("a")), placed(newPod("b", batchLabel))))
-	for name, pod := range map[string][]podOption{"online": {withCPU("400m")}, "batch": {batchLabel}} {
-		incoming := newPod("incoming", pod...)
-		state := newFakeState()
-		if _, status := p.PreFilter(t.Context(), state, incoming, nil); !status.IsSuccess() {
-			t.Fatal(status.AsError())
-		}
-		ctx := t.Context()
-		got := testing.AllocsPerRun(100, func() {
-			for _, n := range nodes {
-				p.Score(ctx, state, incoming, n)
-			}
-		})
-		if got != 0 {
-			t.Errorf("scoring an %s pod on %d nodes allocates %v times, want 0", name, len(nodes), got)
-		}
+	if cmp.Equal(sign(batchLabel, annotated("1h")), sign(batchLabel, annotated("2h"))) {
+		t.Error("jobs of 1 and 2 hours are signed alike")
 	}
-}
-
-// One iteration scores one of 5,000 nodes.
-func BenchmarkScoreOneOf5000NodesOf30Pods(b *testing.B) {
-	now := at(0)
-	s := newStore(klog.Background(), func() time.Time { return now })
-	p := newTestPlugin(s, &now)
-	nodes := fleet(b, p, s, 5000)
-	incoming := newPod("incoming", withCPU("400m"))
-	state := newFakeState()
-	preFilter(b, p, state)
-	ctx := b.Context()
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		p.Score(ctx, state, incoming, nodes[i%len(nodes)])
+	if d := cmp.Diff(sign(annotated("1h")), sign(annotated("2h"))); d != "" {
+		t.Errorf("an annotation that does not count for online pods makes them differ:\n%s", d)
 	}
-}
-
-func BenchmarkPreFilter(b *testing.B) {
-	now := at(0)
-	p := newTestPlugin(newStore(klog.Background(), time.Now), &now)
-	incoming := newPod("incoming", withCPU("400m"))
-	state := newFakeState()
-	b.ReportAllocs()
-	for b.Loop() {
-		p.PreFilter(b.Context(), state, incoming, nil)
+	before := sign()
+	u := utilization("n1", at(0), 0)
+	u.Status.Workloads = []v1alpha1.WorkloadProfile{service("default/Pod/a", 1, 3, 4, 10, 20)}
+	p.publish(u)
+	if cmp.Equal(before, sign()) {
+		t.Error("a pod with a history is signed like one without")
 	}
 }

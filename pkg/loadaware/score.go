@@ -1,109 +1,283 @@
 package loadaware
 
 import (
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	resourcehelper "k8s.io/component-helpers/resource"
+	"math"
+	"time"
+
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
 const (
-	// batchCPUResource is the extended resource by which a batch pod asks for CPU, in milli-cores.
-	batchCPUResource corev1.ResourceName = v1alpha1.GroupName + "/batch-cpu"
-
-	// defaultMilliCPU is what a container that requests no CPU counts as: the value that the scheduler
-	// itself uses to keep such containers from piling up on one node.
-	defaultMilliCPU = 100
-
-	// maxMilliCPU bounds what enters the arithmetic, so that an absurd request or capacity cannot
-	// overflow it: a billion cores.
-	maxMilliCPU = 1_000_000_000_000
+	// maxRaw is the highest raw score. NormalizeScore brings raw scores to the framework's 0 to 100; a pod that
+	// takes a thousandth of a node must still make a difference before that.
+	maxRaw = 1_000_000
+	// tolerance is the expected excess over the safe line, as a share of the line, that costs half of the
+	// marks for safety.
+	tolerance = 0.05
+	// fullMarksRange is the difference of raw scores that makes the whole difference after normalisation. What
+	// differs by less is told apart, but does not outvote other plugins over a trifle.
+	fullMarksRange = maxRaw / 5
 )
 
-// podNeed is what a pod's scores depend on.
-type podNeed struct {
-	batch    bool
-	milliCPU int64
+// prospect is what a node will carry with the pod on it, and what follows. CPU in milli-cores.
+type prospect struct {
+	Age          time.Duration `json:"ageNanoseconds"` // of the measurement; 0 where there is none
+	Staleness    float64       `json:"staleness"`      // 0: by measurement, 1: by requests
+	Median       int64         `json:"medianMilliCPU"`
+	Peak         int64         `json:"peakMilliCPU"`
+	Pressure     int64         `json:"pressureMilliCPU"` // in both for online pods
+	Batch        int64         `json:"batchMilliCPU"`    // what batch pods on the node were promised or use; batch pods only
+	SafeLine     int64         `json:"safeLineMilliCPU"`
+	ExpectedOver float64       `json:"expectedExcessMilliCPU"`
+	Raw          int64         `json:"raw"`
 }
 
-// needOf estimates a pod that is about to be placed. It allocates: once a cycle, not once a node.
-func needOf(pod *corev1.Pod) podNeed {
-	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{
-		NonMissingContainerRequests: corev1.ResourceList{
-			corev1.ResourceCPU: *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
-		},
-	})
-	need := podNeed{
-		batch:    isBatch(pod),
-		milliCPU: clamp(requests.Cpu().MilliValue(), 0, maxMilliCPU),
+// reason is why a node is refused, or how it was scored.
+type reason string
+
+const (
+	reasonNone          reason = ""
+	reasonCPU           reason = "CPU"
+	reasonMemory        reason = "Memory"
+	reasonNoMeasurement reason = "NoMeasurement"
+	reasonStale         reason = "Stale"
+)
+
+// staleness is 0 up to the age freshSeconds and 1 from staleAfterSeconds on, or without a measurement.
+func (p *Plugin) staleness(o *outlook, now time.Time) float64 {
+	if o == nil || !o.known {
+		return 1
 	}
-	if batchCPU, ok := requests[batchCPUResource]; ok && need.batch {
-		need.milliCPU = clamp(batchCPU.Value(), 0, maxMilliCPU)
+	age := now.Sub(o.measuredAt)
+	switch {
+	case age <= p.fresh:
+		return 0
+	case age >= p.stale:
+		return 1
+	default:
+		return float64(age-p.fresh) / float64(p.stale-p.fresh)
 	}
-	return need
 }
 
-// placedMilliCPU is needOf's estimate for a pod on a node, from what the scheduler computed when it
-// put the pod there.
-func placedMilliCPU(pod fwk.PodInfo, batch bool) int64 {
-	r := pod.CalculateResource() // remembered by the scheduler's PodInfo: no work, no allocation
-	if batch {
-		if milliCPU, ok := r.Resource.GetScalarResources()[batchCPUResource]; ok {
-			return clamp(milliCPU, 0, maxMilliCPU)
-		}
-	}
-	return clamp(r.Non0CPU, 0, maxMilliCPU)
-}
-
-func isBatch(pod *corev1.Pod) bool {
-	return v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName) == v1alpha1.ClassBatch
-}
-
-// loadMilliCPU is what the node will carry once the pod is on it:
+// refuse says why the pod must not be put on the node, if so.
 //
-//	measured use + sum over placed pods of estimate x (1 - measured time / maturity time) + the pod's estimate
+// A latency-sensitive pod is refused where the node's use would exceed its limit. Nothing that is not known
+// keeps it from being placed, and neither does a node that is below what its pods asked for as long as the
+// requests leave room: then the requests bound its use. A batch pod needs a measurement of the node that is young.
+func (p *Plugin) refuse(o *outlook, need *podNeed, now time.Time) reason {
+	if need.batch {
+		switch {
+		case o == nil || !o.known:
+			return reasonNoMeasurement
+		case now.Sub(o.measuredAt) >= p.batchMaxAge:
+			return reasonStale
+		}
+		return reasonNone
+	}
+	if o == nil || !o.known || now.Sub(o.measuredAt) >= p.stale {
+		return reasonNone
+	}
+	if limit := p.args.MaxCPUPercent; limit > 0 {
+		peak := o.online(need)
+		before := peak - need.use.peak
+		if peak*100 > o.allocatable*limit && (before > o.requested || peak > o.allocatable) {
+			return reasonCPU
+		}
+	}
+	if limit := p.args.MaxMemoryPercent; limit > 0 {
+		before := o.onlineMemory + o.unknownMemory
+		after := before + need.memoryBytes
+		if float64(after)*100 > float64(o.memoryAllocatable)*float64(limit) && (before > o.memoryRequested || after > o.memoryAllocatable) {
+			return reasonMemory
+		}
+	}
+	return reasonNone
+}
+
+// online is the highest peak within the horizon with the pod on the node. Profiles are added up by time of
+// day: two peaks that do not coincide share a node.
+func (o *outlook) online(need *podNeed) int64 {
+	if need.use.hourly == nil {
+		return o.worstPeak + need.use.peak
+	}
+	peak := int64(0)
+	for k := range o.hours {
+		peak = max(peak, int64(o.peak[k])+int64(need.use.hourly[k]))
+	}
+	return peak
+}
+
+// atWorst is the highest peak of all hours within the horizon, the spread in that hour, and the highest
+// expected excess over the line, with the pod on the node and the doubt about the measurement applied.
+func (o *outlook) atWorst(need *podNeed, line float64, d doubt) (peak, spread, excess float64) {
+	podSpread := need.use.peak - need.use.median
+	peak = -1
+	if need.use.hourly == nil {
+		for _, k := range o.risky[:o.riskyCount] {
+			p, s := d.apply(float64(int64(o.peak[k])+need.use.peak), float64(int64(o.spread[k])+podSpread))
+			excess = max(excess, expectedExcess(p, s, line, o.logTail))
+			if p > peak {
+				peak, spread = p, s
+			}
+		}
+		return peak, spread, excess
+	}
+	median, widest := int64(-1), int64(-1)
+	for k := range o.hours {
+		hour, hourSpread := int64(o.peak[k])+int64(need.use.hourly[k]), int64(o.spread[k])+podSpread
+		if hour-hourSpread <= median && hourSpread <= widest {
+			continue // an hour before exceeds at least as much
+		}
+		p, s := d.apply(float64(hour), float64(hourSpread))
+		excess = max(excess, expectedExcess(p, s, line, o.logTail))
+		if p > peak {
+			peak, spread, median, widest = p, s, hour-hourSpread, hourSpread
+		}
+	}
+	return peak, spread, excess
+}
+
+// doubt is what the age of a measurement makes of what it foretells. With staleness s, and R what all pods
+// asked for:
 //
-// where the factor in brackets is not below 0, and 1 for a pod that was not measured. Unless the pod
-// is batch itself, batch counts in neither of the first two: it gives way. Without a view nothing was
-// measured, so the load is the sum of all estimates: scoring by requests is the same formula.
-func loadMilliCPU(view *View, pods []fwk.PodInfo, pod podNeed, maturityMilliseconds int64) int64 {
-	load := pod.milliCPU + view.useMilliCPU(pod.batch)
-	for _, placed := range pods {
-		p := placed.GetPod()
-		measured, ok := view.measuredMilliseconds(p.UID)
-		if ok && measured >= maturityMilliseconds {
-			continue // most pods: their use is in the node's, whatever their class
-		}
-		batch := isBatch(p)
-		if batch && !pod.batch {
-			continue
-		}
-		estimate := placedMilliCPU(placed, batch)
-		if ok {
-			estimate = estimate * (maturityMilliseconds - measured) / maturityMilliseconds
-		}
-		load += estimate
+//	median' = (1-s) x median + s x R
+//	peak'   = (1-s) x (peak + s x spread) + s x R
+//
+// so that the spread first grows, and requests decide in the end. Pressure counts as use and fades likewise.
+type doubt struct{ staleness, requests, pressure float64 }
+
+func (d doubt) apply(peak, spread float64) (peakOut, spreadOut float64) {
+	s := d.staleness
+	if s == 0 {
+		return peak + d.pressure, spread
 	}
-	return load
+	return (1-s)*(peak+s*spread+d.pressure) + s*d.requests, (1 - s) * (1 + s) * spread
 }
 
-// score is 100 x (1 - load/safe), cut off at 0 and 100, where safe = safePercent/100 x capacity. More
-// load never scores higher, more capacity never lower. A node without CPU scores 0.
-func score(loadMilliCPU, capacityMilliCPU, safePercent int64) int64 {
-	// In hundredths of a milli-core, so that safePercent of the capacity is a whole number.
-	safe := clamp(capacityMilliCPU, 0, maxMilliCPU) * safePercent
-	if safe <= 0 {
-		return fwk.MinScore
+// foreseen is what the node will carry with the pod on it. o is nil for a node of which nothing is known;
+// nodeInfo then tells what its pods asked for.
+func (p *Plugin) foreseen(o *outlook, need *podNeed, nodeInfo fwk.NodeInfo, now time.Time) prospect {
+	if o == nil || !o.known {
+		return p.byRequests(need, nodeInfo)
 	}
-	load := clamp(loadMilliCPU, 0, maxMilliCPU) * 100
-	if load >= safe {
-		return fwk.MinScore
+	f := prospect{Age: now.Sub(o.measuredAt), Staleness: p.staleness(o, now), SafeLine: o.allocatable * p.args.SafeCPUPercent / 100}
+	d := doubt{staleness: f.Staleness, requests: float64(o.byRequests), pressure: float64(o.pressure)}
+	f.Pressure = int64((1 - d.staleness) * d.pressure)
+	if need.batch {
+		d.pressure = 0 // which is taken off in another way
+		peak, _ := d.apply(float64(o.lastingPeak(need.duration, now)), 0)
+		f.Peak, f.Median, f.Batch = int64(peak), int64(peak), max(o.promisedBatch, o.batchUse)
+		f.Raw = rawBatch(f, need.requestMilliCPU)
+		return f
 	}
-	return fwk.MaxScore * (safe - load) / safe
+	d.requests += float64(need.requestMilliCPU)
+	peak, spread, excess := o.atWorst(need, float64(f.SafeLine), d)
+	f.Peak, f.Median, f.ExpectedOver = int64(peak), int64(peak-spread), excess
+	f.Raw = rawOnline(f, p.args.ScoringStrategy)
+	return f
 }
 
-func clamp(v, low, high int64) int64 {
-	return max(low, min(v, high))
+// byRequests is what a node will carry of which nothing is known, by what the scheduler has added up.
+func (p *Plugin) byRequests(need *podNeed, nodeInfo fwk.NodeInfo) prospect {
+	f := prospect{Staleness: 1, SafeLine: clamp(nodeInfo.GetAllocatable().GetMilliCPU(), 0, maxMilliCPU) * p.args.SafeCPUPercent / 100}
+	f.Peak = clamp(nodeInfo.GetNonZeroRequested().GetMilliCPU(), 0, maxMilliCPU) * p.args.Estimates.LatencySensitive.RequestPercent / 100
+	if need.batch {
+		f.Median = f.Peak
+		f.Batch = clamp(nodeInfo.GetRequested().GetScalarResources()[batchCPUResource], 0, maxMilliCPU)
+		f.Raw = rawBatch(f, need.requestMilliCPU)
+		return f
+	}
+	f.Peak += need.requestMilliCPU
+	f.Median = f.Peak
+	f.ExpectedOver = expectedExcess(float64(f.Peak), 0, float64(f.SafeLine), 1)
+	f.Raw = rawOnline(f, p.args.ScoringStrategy)
+	return f
+}
+
+// lastingPeak is the highest peak of online use from now until the job's end. Beyond a day it is the day's.
+func (o *outlook) lastingPeak(duration time.Duration, now time.Time) int64 {
+	last := now.Sub(now.Truncate(time.Hour)) + duration
+	return int64(o.lasting[min(int(last/time.Hour), hoursPerDay-1)])
+}
+
+// expectedExcess is how far use is expected to be above the line, weighted with the probability: the
+// integral of P(use > x) for x from the line up. Use above its median m is taken to be distributed
+// exponentially with a tail that passes through its known quantile, the peak:
+//
+//	P(use > x) = 1/2 exp(-(x-m)/scale), scale = spread / ln(1/2 / (1-q)), logTail = that logarithm
+//	excess     = scale/2 exp(-(line-m)/scale)      if the line is above the median
+//	           = m - line + scale/2                if it is not: an upper bound
+//
+// It grows with the median, and with the spread.
+func expectedExcess(peak, spread, line, logTail float64) float64 {
+	median := peak - spread
+	if spread <= 0 {
+		return max(0, median-line)
+	}
+	scale := spread / logTail
+	if line <= median {
+		return median - line + scale/2
+	}
+	return scale / 2 * math.Exp(-(line-median)/scale)
+}
+
+// rawOnline is the raw score of a node for a latency-sensitive pod, half of it for safety and half of it for
+// what is left below the safe line (LeastRisk) or what is filled of it (MostUsed):
+//
+//	1/2 / (1 + excess/(tolerance x line)) + 1/2 x (1 - peak/line)
+//	1/2 / (1 + excess/(tolerance x line)) + 1/2 x peak/line
+//
+// The second half is 0 where the peak is above the line. More load never scores higher under LeastRisk.
+func rawOnline(f prospect, strategy v1alpha1.ScoringStrategy) int64 {
+	line := float64(f.SafeLine)
+	if line <= 0 {
+		return 0
+	}
+	safety := 1 / (1 + f.ExpectedOver/(tolerance*line))
+	room := 0.0
+	if peak := float64(f.Peak); peak <= line {
+		room = 1 - peak/line
+		if strategy == v1alpha1.MostUsed {
+			room = peak / line
+		}
+	}
+	return int64(maxRaw / 2 * (safety + room))
+}
+
+// rawBatch is the raw score of a node for a batch pod: the share of the safe line that stays free as long as
+// the pod runs, less where online services wait for CPU already.
+//
+//	(line - peak - batch - pod) / line x (1 - pressure/line)
+func rawBatch(f prospect, podMilliCPU int64) int64 {
+	line := float64(f.SafeLine)
+	if line <= 0 {
+		return 0
+	}
+	room := (line - float64(f.Peak) - float64(f.Batch) - float64(podMilliCPU)) / line
+	calm := 1 - min(1, float64(f.Pressure)/line)
+	return int64(maxRaw * max(0, min(1, room)) * calm)
+}
+
+// normalise brings raw scores to 0 to 100. The best node gets 100, and one that is fullMarksRange of raw
+// score behind it, or the worst if that is further behind, gets 0.
+func normalise(scores fwk.NodeScoreList) {
+	span, high := spanOf(scores)
+	for i := range scores {
+		scores[i].Score = normal(scores[i].Score, high, span)
+	}
+}
+
+// spanOf is the difference that makes the whole difference, and the highest score.
+func spanOf(scores fwk.NodeScoreList) (span, high int64) {
+	low := int64(maxRaw)
+	for i := range scores {
+		low, high = min(low, scores[i].Score), max(high, scores[i].Score)
+	}
+	return max(high-low, fullMarksRange), high
+}
+
+func normal(raw, high, span int64) int64 {
+	return fwk.MaxScore - (high-raw)*fwk.MaxScore/span
 }

@@ -4,144 +4,159 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
-func TestScoreFollowsTheFormula(t *testing.T) {
+func TestExpectedExcessIsTheIntegralOfTheTail(t *testing.T) {
+	ln50 := math.Log(50) // for the 99th percentile
+	// Summed up numerically: P(x) = 1/2 exp(-(x-m)/scale) from the line to far beyond.
+	integral := func(median, peak, line float64) float64 {
+		scale, sum := (peak-median)/ln50, 0.0
+		for x := line; x < line+40*scale; x += scale / 1000 {
+			sum += 0.5 * math.Exp(-(x+scale/2000-median)/scale) * scale / 1000
+		}
+		return sum
+	}
+	for _, tt := range []struct{ median, peak, line float64 }{{1000, 3000, 3200}, {1000, 3000, 1000}, {2000, 2100, 3200}, {100, 4000, 2000}} {
+		if got, want := expectedExcess(tt.peak, tt.peak-tt.median, tt.line, ln50), integral(tt.median, tt.peak, tt.line); math.Abs(got-want) > 1e-3*max(want, 1e-6) {
+			t.Errorf("excess of %+v = %v, want %v", tt, got, want)
+		}
+	}
+	for name, tt := range map[string]struct{ median, peak, line, want float64 }{
+		"a sure load below the line exceeds by nothing": {1000, 1000, 3200, 0},
+		"a sure load above the line exceeds by what is": {4000, 4000, 3200, 800},
+		"a median above the line":                       {3300, 3300 + 3.912, 3200, 100.5}, // 3300 - 3200 + scale/2, scale = 1
+	} {
+		if got := expectedExcess(tt.peak, tt.peak-tt.median, tt.line, ln50); math.Abs(got-tt.want) > 1e-3 {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+func TestRawScoresFollowTheFormula(t *testing.T) {
 	tests := map[string]struct {
-		load, capacity, safePercent int64
-		want                        int64
+		f                    prospect
+		wantSpread, wantPack int64
 	}{
-		"an idle node has full marks":           {0, 4000, 80, 100},    // 100 x (1 - 0/3200)
-		"half of the safe line is half marks":   {1600, 4000, 80, 50},  // 100 x (1 - 1600/3200)
-		"fractions are cut off":                 {1601, 4000, 80, 49},  // 100 x (1 - 1601/3200) = 49.97
-		"the safe line itself is zero":          {3200, 4000, 80, 0},   // 100 x (1 - 3200/3200)
-		"above the safe line is zero, not less": {3999, 4000, 80, 0},   // 100 x (1 - 3999/3200) = -25
-		"a higher safe line leaves more":        {1600, 4000, 100, 60}, // 100 x (1 - 1600/4000)
-		"a safe line that is no whole number":   {1, 3, 50, 33},        // 100 x (1 - 1/1.5) = 33.3
-		"a node without CPU is zero":            {0, 0, 80, 0},
-		"a negative capacity is zero":           {0, -5, 80, 0},
-		"a negative load counts as none":        {-5, 4000, 80, 100},
-		"an absurd load does not overflow":      {math.MaxInt64, 4000, 80, 0},
-		"an absurd capacity does not overflow":  {4000, math.MaxInt64, 100, 99}, // 100 x (1 - 4e3/1e12) = 99.9999996
+		// 1/2 x (1/(1+0) + 1 - 0/3200)
+		"an idle node":          {prospect{SafeLine: 3200}, 1_000_000, 500_000},
+		"half of the safe line": {prospect{SafeLine: 3200, Median: 1600, Peak: 1600}, 750_000, 750_000},
+		"the safe line itself":  {prospect{SafeLine: 3200, Median: 3200, Peak: 3200}, 500_000, 1_000_000},
+		// An excess of 160 is the tolerance of 5 % of 3200: 1/2 x 1/(1+1)
+		"above the safe line":                {prospect{SafeLine: 3200, Median: 3360, Peak: 3360, ExpectedOver: 160}, 250_000, 250_000},
+		"pressure is in the peak already":    {prospect{SafeLine: 3200, Median: 1600, Peak: 1600, Pressure: 800}, 750_000, 750_000},
+		"a node without CPU scores nothing":  {prospect{}, 0, 0},
+		"an absurd load does not overflow":   {prospect{SafeLine: 3200, Median: maxMilliCPU, Peak: maxMilliCPU, ExpectedOver: maxMilliCPU}, 0, 0},
+		"a negative capacity scores nothing": {prospect{SafeLine: -5}, 0, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := score(tt.load, tt.capacity, tt.safePercent); got != tt.want {
-				t.Errorf("score(%d, %d, %d) = %d, want %d", tt.load, tt.capacity, tt.safePercent, got, tt.want)
+			if got := rawOnline(tt.f, v1alpha1.LeastRisk); got != tt.wantSpread && got != tt.wantSpread+80 {
+				t.Errorf("LeastRisk = %d, want %d", got, tt.wantSpread)
+			}
+			if got := rawOnline(tt.f, v1alpha1.MostUsed); got != tt.wantPack && got != tt.wantPack+80 {
+				t.Errorf("MostUsed = %d, want %d", got, tt.wantPack)
 			}
 		})
 	}
 }
 
-func TestNeedOfEstimatesAPodByItsRequest(t *testing.T) {
+func TestNormalisationTellsSmallDifferencesApartAndNoMore(t *testing.T) {
+	list := func(raw ...int64) fwk.NodeScoreList {
+		var l fwk.NodeScoreList
+		for _, r := range raw {
+			l = append(l, fwk.NodeScore{Score: r})
+		}
+		return l
+	}
+	for name, tt := range map[string]struct{ raw, want fwk.NodeScoreList }{
+		"no node":   {list(), list()},
+		"one node":  {list(0), list(100)},
+		"all alike": {list(7, 7), list(100, 100)},
+		// 0.2 % of the range of full marks of 200,000 is no point; 1 % is one
+		"a trifle":         {list(500_000, 499_601, 498_000), list(100, 100, 99)},
+		"a big difference": {list(1_000_000, 500_000, 0), list(100, 50, 0)},
+	} {
+		normalise(tt.raw)
+		if d := cmp.Diff(tt.want, tt.raw); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+func TestAPodIsEstimatedByItsRequestAndLimit(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
+	limit := func(q string) podOption {
+		return func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(q)}
+		}
+	}
+	scaled := func(a *v1alpha1.LoadAwareArgs) {
+		a.Estimates.LatencySensitive = v1alpha1.Estimate{RequestPercent: 80, BurstPercent: 50}
+		a.Estimates.Batch = v1alpha1.Estimate{RequestPercent: 50, BurstPercent: 100}
+	}
 	tests := map[string]struct {
+		args func(*v1alpha1.LoadAwareArgs)
 		pod  *corev1.Pod
-		want podNeed
-	}{
-		"a request counts as it is":                             {newPod("a", withCPU("1500m")), podNeed{milliCPU: 1500}},
-		"a container without a request counts as 100":           {newPod("a"), podNeed{milliCPU: 100}},
-		"an explicit zero stays zero":                           {newPod("a", withCPU("0")), podNeed{milliCPU: 0}},
-		"batch counts by its batch-cpu, whole milli-cores":      {newPod("a", batchLabel, withBatchCPU("2000")), podNeed{batch: true, milliCPU: 2000}},
-		"batch with an ordinary request counts by that":         {newPod("a", batchLabel, withCPU("3")), podNeed{batch: true, milliCPU: 3000}},
-		"batch-cpu of a pod that is not batch is not looked at": {newPod("a", withBatchCPU("2000")), podNeed{milliCPU: 100}},
-		"a sidecar adds to the containers": {
-			newPod("a", withCPU("1"), func(p *corev1.Pod) { // 1000 + 250
-				p.Spec.InitContainers = []corev1.Container{{
-					RestartPolicy: &always,
-					Resources:     corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}},
-				}}
-			}), podNeed{milliCPU: 1250},
-		},
-		"an absurd request is bounded": {newPod("a", withCPU("1P")), podNeed{milliCPU: maxMilliCPU}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := needOf(tt.pod); got != tt.want {
-				t.Errorf("needOf = %+v, want %+v", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestLoadIsMeasuredUsePlusWhatIsNotMeasuredYet(t *testing.T) {
-	const maturity = 10_000
-	online := podNeed{milliCPU: 500}
-	batch := podNeed{milliCPU: 500, batch: true}
-	one, two := placed(newPod("one", withCPU("1"))), placed(newPod("two", withCPU("2")))
-	spinner := placed(newPod("spinner", batchLabel, withBatchCPU("4000")))
-	plainBatch := placed(newPod("plain", batchLabel, withCPU("3")))
-
-	tests := map[string]struct {
-		view *View
-		pods []fwk.PodInfo
-		pod  podNeed
 		want int64
 	}{
-		"an empty node carries the pod alone": {nil, nil, online, 500},
-		"measured pods count by the node's use only": {
-			viewOf(700, 0, map[types.UID]int64{"one": 10_000, "two": 99_999}), []fwk.PodInfo{one, two}, online,
-			1200, // 700 + 0 + 0 + 500
-		},
-		"a pod placed since the measurement counts in full": {
-			viewOf(700, 0, map[types.UID]int64{"one": 10_000}), []fwk.PodInfo{one, two}, online,
-			3200, // 700 + 0 + 2000 + 500
-		},
-		"a pod measured for a quarter of the maturity time counts three quarters": {
-			viewOf(700, 0, map[types.UID]int64{"one": 2500, "two": 10_000}), []fwk.PodInfo{one, two}, online,
-			1950, // 700 + 1000 x 0.75 + 500
-		},
-		"without a measurement the load is the sum of requests": {
-			nil, []fwk.PodInfo{one, two}, online,
-			3500, // 1000 + 2000 + 500
-		},
-		"batch's use gives way to an online pod": {
-			viewOf(3900, 3000, map[types.UID]int64{"spinner": 10_000}), []fwk.PodInfo{spinner}, online,
-			1400, // 3900 - 3000 + 500
-		},
-		"batch's use counts for a batch pod": {
-			viewOf(3900, 3000, map[types.UID]int64{"spinner": 10_000}), []fwk.PodInfo{spinner}, batch,
-			4400, // 3900 + 500
-		},
-		"a batch pod not yet measured does not count for an online pod": {
-			viewOf(900, 0, nil), []fwk.PodInfo{spinner, plainBatch}, online,
-			1400, // 900 + 500
-		},
-		"batch pods not yet measured count for a batch pod": {
-			viewOf(900, 0, nil), []fwk.PodInfo{spinner, plainBatch}, batch,
-			8400, // 900 + 4000 + 3000 + 500
-		},
-		"batch that reports more than its node leaves no negative use": {
-			viewOf(900, 1000, nil), nil, online,
-			500, // max(0, 900 - 1000) + 500
-		},
+		"a request counts as it is":                             {nil, newPod("a", withCPU("1500m")), 1500},
+		"a container without a request counts as 100":           {nil, newPod("a"), 100},
+		"an explicit zero stays zero":                           {nil, newPod("a", withCPU("0")), 0},
+		"batch counts by its batch-cpu, whole milli-cores":      {nil, newPod("a", batchLabel, withBatchCPU("2000")), 2000},
+		"batch with an ordinary request counts by that":         {nil, newPod("a", batchLabel, withCPU("3")), 3000},
+		"batch-cpu of a pod that is not batch is not looked at": {nil, newPod("a", withBatchCPU("2000")), 100},
+		"a sidecar adds to the containers": {nil, newPod("a", withCPU("1"), func(p *corev1.Pod) { // 1000 + 250
+			p.Spec.InitContainers = []corev1.Container{{
+				RestartPolicy: &always,
+				Resources:     corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}},
+			}}
+		}), 1250},
+		"an absurd request is bounded":    {nil, newPod("a", withCPU("1P")), maxMilliCPU},
+		"a share of the request":          {scaled, newPod("a", withCPU("1")), 800},                              // 1000 x 0.8
+		"and of what is up to the limit":  {scaled, newPod("a", withCPU("1"), limit("3")), 1800},                 // 1000 x 0.8 + 2000 x 0.5
+		"a limit below the request":       {scaled, newPod("a", withCPU("1"), limit("500m")), 800},               // which the API server does not allow
+		"batch has a share of its own":    {scaled, newPod("a", batchLabel, withBatchCPU("2000")), 1000},         // 2000 x 0.5
+		"batch has no limit of its own":   {scaled, newPod("a", batchLabel, withCPU("2"), limit("8")), 1000},     // 2000 x 0.5
+		"a limit that some container has": {scaled, newPod("a", withCPU("1"), limit("3"), secondContainer), 880}, // (1000 + 100) x 0.8
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := loadMilliCPU(tt.view, tt.pods, tt.pod, maturity); got != tt.want {
-				t.Errorf("load = %d, want %d", got, tt.want)
+			b := newTestbed(t, tt.args)
+			need := b.needOf(tt.pod, at(0))
+			if need.requestMilliCPU != tt.want || need.use.median != tt.want || need.use.peak != tt.want {
+				t.Errorf("need = %+v, want %d", need, tt.want)
+			}
+			if need.batch != isBatch(tt.pod) {
+				t.Errorf("batch = %v", need.batch)
 			}
 		})
 	}
 }
 
-func TestMaturityOfZeroTrustsTheFirstMeasurement(t *testing.T) {
-	view := viewOf(700, 0, map[types.UID]int64{"one": 0})
-	got := loadMilliCPU(view, []fwk.PodInfo{placed(newPod("one", withCPU("1")))}, podNeed{}, 0)
-	if want := int64(700); got != want {
-		t.Errorf("load = %d, want %d", got, want)
-	}
+func secondContainer(p *corev1.Pod) {
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "second"})
 }
 
-// randomNode is a node with up to 8 pods, some of them batch, some measured.
-func randomNode(r *rand.Rand) (*View, []fwk.PodInfo) {
-	view := viewOf(r.Int64N(6000), r.Int64N(3000), nil)
-	var pods []fwk.PodInfo
+// randomNode is a node with up to 8 pods, some of them batch, some measured, and a forecast.
+func randomNode(r *rand.Rand) (*v1alpha1.NodeUtilization, *fakeNodeInfo) {
+	u := utilization("n1", at(0), r.Int64N(6000))
+	u.Status.WindowMilliseconds = 10_000
+	u.Status.Classes = []v1alpha1.ClassUtilization{{Class: v1alpha1.ClassBatch, Resources: v1alpha1.Resources{MilliCPU: min(u.Status.Node.MilliCPU, r.Int64N(3000))}}}
+	if r.IntN(2) == 0 {
+		u.Status.Forecast = steps(at(0).Truncate(time.Hour), time.Hour, 24, func(time.Time) (int64, int64) {
+			median := r.Int64N(2000)
+			return median, median + r.Int64N(2000)
+		})
+	}
+	node := fakeNode("n1", 4000)
 	for i := range r.IntN(8) {
 		options := []podOption{func(p *corev1.Pod) {
 			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
@@ -152,75 +167,51 @@ func randomNode(r *rand.Rand) (*View, []fwk.PodInfo) {
 			options = append(options, batchLabel)
 		}
 		pod := newPod(string(uidOf(0, i)), options...)
-		pods = append(pods, placed(pod))
+		node.put(placed(pod))
 		if r.IntN(2) == 0 {
-			view.pods[pod.UID] = podUse{measuredMilliseconds: r.Int64N(20_000)}
+			u.Status.Pods = append(u.Status.Pods, v1alpha1.PodUtilization{UID: string(pod.UID), MeasuredMilliseconds: r.Int64N(120_000), Resources: v1alpha1.Resources{MilliCPU: r.Int64N(1000)}})
 		}
 	}
-	return view, pods
-}
-
-// rate is the score of a node of 4 cores at a safe line of 80 %.
-func rate(view *View, pods []fwk.PodInfo, pod podNeed) int64 {
-	return score(loadMilliCPU(view, pods, pod, 10_000), 4000, 80)
+	return u, node
 }
 
 func TestScoreKeepsItsPromisesOnRandomNodes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 20_000 {
-		view, pods := randomNode(r)
-		pod := podNeed{milliCPU: r.Int64N(2000), batch: r.IntN(2) == 0}
-		base := rate(view, pods, pod)
-
-		if base < fwk.MinScore || base > fwk.MaxScore {
-			t.Fatalf("score %d is outside 0 to 100", base)
-		}
-		busier := *view
-		busier.node.MilliCPU += r.Int64N(2000)
-		if got := rate(&busier, pods, pod); got > base {
-			t.Fatalf("a busier node scores %d, above %d: %+v", got, base, view)
-		}
-		if got := rate(view, append(pods, placed(newPod("new", withCPU("1")))), pod); got > base {
-			t.Fatalf("a node with one more pod scores %d, above %d: %+v", got, base, view)
-		}
-		larger := pod
-		larger.milliCPU += r.Int64N(1000)
-		if got := rate(view, pods, larger); got > base {
-			t.Fatalf("a larger pod scores %d, above %d: %+v", got, base, view)
-		}
-		longer := *view
-		longer.pods = map[types.UID]podUse{}
-		for uid, use := range view.pods {
-			longer.pods[uid] = podUse{measuredMilliseconds: use.measuredMilliseconds + r.Int64N(5000)}
-		}
-		if got := rate(&longer, pods, pod); got < base {
-			t.Fatalf("pods measured for longer score %d, below %d: %+v", got, base, view)
-		}
-		if !pod.batch {
-			more := *view
-			extra := r.Int64N(2000)
-			more.node.MilliCPU += extra
-			more.batch.MilliCPU += extra
-			if view.node.MilliCPU >= view.batch.MilliCPU && rate(&more, pods, pod) != base {
-				t.Fatalf("%d more of batch changes the score of an online pod from %d: %+v", extra, base, view)
-			}
-		}
+	raw := func(u *v1alpha1.NodeUtilization, node *fakeNodeInfo, pod *corev1.Pod, age time.Duration) int64 {
+		b := newTestbed(t, nil)
+		b.publish(u)
+		b.clock = b.clock.Add(age)
+		f, _ := b.judge(pod, node)
+		return f.Raw
 	}
-}
-
-func TestAMissingMeasurementScoresByRequestsAlone(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
 	for range 5000 {
-		_, pods := randomNode(r)
-		pod := podNeed{milliCPU: r.Int64N(2000)}
-		requests := pod.milliCPU
-		for _, p := range pods {
-			if !isBatch(p.GetPod()) {
-				requests += p.CalculateResource().Non0CPU
-			}
+		u, node := randomNode(r)
+		options := []podOption{func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(r.Int64N(2000), resource.DecimalSI)}
+		}}
+		if r.IntN(2) == 0 {
+			options = append(options, batchLabel)
 		}
-		if got, want := rate(nil, pods, pod), score(requests, 4000, 80); got != want {
-			t.Fatalf("score = %d, want that of requests of %d, %d", got, requests, want)
+		pod, age := newPod("incoming", options...), time.Duration(r.Int64N(int64(2*time.Minute)))
+		base := raw(u, node, pod, age)
+		if base < 0 || base > maxRaw {
+			t.Fatalf("score %d is outside 0 to %d", base, maxRaw)
+		}
+		busier := u.DeepCopy()
+		busier.Status.Node.MilliCPU += r.Int64N(2000)
+		if got := raw(busier, node, pod, age); got > base {
+			t.Fatalf("a busier node scores %d, above %d: %+v", got, base, u.Status)
+		}
+		larger := newPod("incoming", options...)
+		larger.Labels = pod.Labels
+		request := pod.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU]
+		larger.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(request.MilliValue()+r.Int64N(1000), resource.DecimalSI)}
+		if got := raw(u, node, larger, age); got > base {
+			t.Fatalf("a larger pod scores %d, above %d: %+v", got, base, u.Status)
+		}
+		node.put(placed(newPod("new", withCPU("1"))))
+		if got := raw(u, node, pod, age); got > base {
+			t.Fatalf("a node with one more pod scores %d, above %d: %+v", got, base, u.Status)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func TestViewKeepsWhatScoringNeeds(t *testing.T) {
 		{UID: "a", MeasuredMilliseconds: 1234, Resources: v1alpha1.Resources{MilliCPU: 700}},
 		{UID: "b", MeasuredMilliseconds: -5},
 	}
-	v, err := newView(u, start, nil)
+	v, err := newView(u, start, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,24 +46,21 @@ func TestViewKeepsWhatScoringNeeds(t *testing.T) {
 	if d := cmp.Diff(want, v.pods, cmp.AllowUnexported(podUse{})); d != "" {
 		t.Errorf("pods (-want +got):\n%s", d)
 	}
-	if got := v.useMilliCPU(true); got != 3000 {
-		t.Errorf("use of the node = %d, want 3000", got)
+	if got := v.onlineMilliCPU(); got != 1500 { // 3000 - 1500
+		t.Errorf("online use = %d, want 1500", got)
 	}
-	if got := v.useMilliCPU(false); got != 1500 {
-		t.Errorf("use without batch = %d, want 1500", got)
-	}
-	if _, ok := v.measuredMilliseconds("c"); ok {
-		t.Error("a pod that is not in the view counts as measured")
+	if got := v.system.MilliCPU; got != 500 { // 3000 - 1500 - 1000
+		t.Errorf("use outside pods = %d, want 500", got)
 	}
 }
 
 func TestBatchThatWasNotMeasuredCountsAsOnlineUse(t *testing.T) {
-	v, err := newView(utilization("n1", start, 3000), start, nil)
+	v, err := newView(utilization("n1", start, 3000), start, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := v.useMilliCPU(false); got != 3000 {
-		t.Errorf("use without batch = %d, want 3000", got)
+	if got := v.onlineMilliCPU(); got != 3000 {
+		t.Errorf("online use = %d, want 3000", got)
 	}
 }
 
@@ -132,7 +129,7 @@ func TestAgeOfAMeasurementToleratesClocksThatDiffer(t *testing.T) {
 			var v *View
 			for _, a := range tt.arrivals {
 				var err error
-				if v, err = newView(utilization("n1", at(a.observed), 0), at(a.received), v); err != nil {
+				if v, err = newView(utilization("n1", at(a.observed), 0), at(a.received), v, 1); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -144,35 +141,18 @@ func TestAgeOfAMeasurementToleratesClocksThatDiffer(t *testing.T) {
 }
 
 func TestAReplacedNodeStartsWithoutAPast(t *testing.T) {
-	old, err := newView(utilization("n1", at(0), 0), at(0), nil)
+	old, err := newView(utilization("n1", at(0), 0), at(0), nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := utilization("n1", at(10), 0)
 	u.UID = "another"
-	v, err := newView(u, at(10), old)
+	v, err := newView(u, at(10), old, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v.offset.confirmed {
 		t.Error("the clock of the old node is held to be the new one's")
-	}
-}
-
-func TestFreshEndsAtTheGivenAge(t *testing.T) {
-	v, err := newView(utilization("n1", at(0), 0), at(0), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var none *View
-	for _, tt := range []struct {
-		view *View
-		now  float64
-		want bool
-	}{{v, 0, true}, {v, 89.9, true}, {v, 90, false}, {none, 0, false}} {
-		if got := tt.view.fresh(at(tt.now), 90*time.Second); got != tt.want {
-			t.Errorf("fresh at %v s = %v, want %v", tt.now, got, tt.want)
-		}
 	}
 }
 
@@ -200,7 +180,7 @@ func TestSnapshotOnceTakenNeverChanges(t *testing.T) {
 	after := s.current.Load()
 	for i := range 1000 {
 		name := fmt.Sprint("node-", i)
-		if got := before.View(name).useMilliCPU(true); got != int64(i) {
+		if got := before.View(name).onlineMilliCPU(); got != int64(i) {
 			t.Fatalf("%s in the old snapshot uses %d, want %d", name, got, i)
 		}
 		if i == 7 {
@@ -209,7 +189,7 @@ func TestSnapshotOnceTakenNeverChanges(t *testing.T) {
 			}
 			continue
 		}
-		if got := after.View(name).useMilliCPU(true); got != 9999 {
+		if got := after.View(name).onlineMilliCPU(); got != 9999 {
 			t.Fatalf("%s in the new snapshot uses %d, want 9999", name, got)
 		}
 	}
@@ -230,8 +210,8 @@ func TestReplaceForgetsNodesThatAreGoneAndKeepsWhatIsKnownOfClocks(t *testing.T)
 	if snapshot.View("goes") != nil {
 		t.Error("a node that is not in the list is still there")
 	}
-	if v := snapshot.View("stays"); v.useMilliCPU(true) != 3 || v.age(now) > time.Second {
-		t.Errorf("use = %d, age = %v; want 3 and under a second", v.useMilliCPU(true), v.age(now))
+	if v := snapshot.View("stays"); v.onlineMilliCPU() != 3 || v.age(now) > time.Second {
+		t.Errorf("use = %d, age = %v; want 3 and under a second", v.onlineMilliCPU(), v.age(now))
 	}
 }
 
@@ -266,10 +246,10 @@ func TestReadersSeeWholeSnapshotsWhileAWriterWorks(t *testing.T) {
 			last := int64(0)
 			for {
 				snapshot := s.current.Load()
-				first := snapshot.View(names[0]).useMilliCPU(true)
+				first := snapshot.View(names[0]).onlineMilliCPU()
 				previous := first
 				for _, name := range names {
-					use := snapshot.View(name).useMilliCPU(true)
+					use := snapshot.View(name).onlineMilliCPU()
 					if use > previous || use < first-1 {
 						t.Errorf("%s is in round %d after one in round %d of a snapshot that began with %d", name, use, previous, first)
 						return

@@ -76,10 +76,14 @@ func logOnce(logger klog.Logger, err error, logged string) string {
 // themselves are not kept. One goroutine writes, any number read current.
 type store struct {
 	current atomic.Pointer[Snapshot]
+	history *history
+	records *records
+	metrics *metrics
 	now     func() time.Time
 	logger  klog.Logger
 
-	mu       sync.Mutex       // held by writers
+	mu       sync.Mutex // held by writers
+	profiles []*Plugin
 	rejected sets.Set[string] // nodes whose last NodeUtilization made no sense, so that it is logged once
 	synced   bool
 }
@@ -87,9 +91,20 @@ type store struct {
 var _ cache.ReflectorStore = &store{}
 
 func newStore(logger klog.Logger, now func() time.Time) *store {
-	s := &store{now: now, logger: logger, rejected: sets.New[string]()}
+	s := &store{
+		history: newHistory(), records: newRecords(), metrics: newMetrics(),
+		now: now, logger: logger, rejected: sets.New[string](),
+	}
 	s.current.Store(newSnapshot())
 	return s
+}
+
+// join adds a profile that reads the store, and says which one it is.
+func (s *store) join(p *Plugin) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.profiles = append(s.profiles, p)
+	return len(s.profiles) - 1
 }
 
 // Add takes in a NodeUtilization, new or changed.
@@ -101,7 +116,10 @@ func (s *store) Add(obj any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	current := s.current.Load()
-	s.current.Store(current.with(u.Name, s.accept(u, current)))
+	before := current.View(u.Name)
+	after := s.accept(u, before)
+	s.current.Store(current.with(u.Name, after))
+	s.follow(before, after)
 	return nil
 }
 
@@ -117,7 +135,10 @@ func (s *store) Delete(obj any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rejected.Delete(u.Name)
-	s.current.Store(s.current.Load().with(u.Name, nil))
+	current := s.current.Load()
+	before := current.View(u.Name)
+	s.current.Store(current.with(u.Name, nil))
+	s.follow(before, nil)
 	return nil
 }
 
@@ -133,11 +154,17 @@ func (s *store) Replace(list []any, _ string) error {
 		if err != nil {
 			return err
 		}
-		if v := s.accept(u, current); v != nil {
+		if v := s.accept(u, current.View(u.Name)); v != nil {
 			next.set(u.Name, v)
 		}
 	}
 	s.current.Store(next)
+	current.each(func(name string, before *View) { s.follow(before, next.View(name)) })
+	next.each(func(name string, after *View) {
+		if current.View(name) == nil {
+			s.follow(nil, after)
+		}
+	})
 	if !s.synced {
 		s.synced = true
 		s.logger.Info("Reading NodeUtilization", "nodes", len(list))
@@ -148,20 +175,37 @@ func (s *store) Replace(list []any, _ string) error {
 // Resync has nothing to do: nothing is derived from the views that could be lost.
 func (s *store) Resync() error { return nil }
 
+// follow lets what is derived from the Views follow a change of one.
+func (s *store) follow(before, after *View) {
+	if before == nil && after == nil {
+		return
+	}
+	s.history.replace(before, after)
+	now := s.now()
+	for _, p := range s.profiles {
+		p.waiting.changed(s.logger, before, after, now)
+	}
+	if after != nil && len(s.profiles) > 0 {
+		s.metrics.compare(s.records, after, s.profiles[0].args.MaturityMilliseconds)
+	}
+}
+
 // accept returns the View of u, or nil if there is nothing in u yet or it makes no sense: the node then
-// counts as not measured.
-func (s *store) accept(u *v1alpha1.NodeUtilization, current *Snapshot) *View {
+// counts as not measured. before is the node's View until now.
+func (s *store) accept(u *v1alpha1.NodeUtilization, before *View) *View {
 	if u.Status.ObservedTime.IsZero() {
 		return nil // created; its status is written in a second step
 	}
-	v, err := newView(u, s.now(), current.View(u.Name))
+	v, err := newView(u, s.now(), before, len(s.profiles))
 	if err != nil {
+		s.metrics.views.WithLabelValues("Refused").Inc()
 		if !s.rejected.Has(u.Name) {
 			s.rejected.Insert(u.Name)
 			s.logger.Error(err, "Ignoring a NodeUtilization that makes no sense: the node is scored by requests", "node", u.Name)
 		}
 		return nil
 	}
+	s.metrics.views.WithLabelValues("Taken").Inc()
 	s.rejected.Delete(u.Name)
 	return v
 }

@@ -109,10 +109,10 @@ func TestWatchStartsBeforeTheKindExistsAndPicksItUp(t *testing.T) {
 	api.installed = true
 	api.items = []v1alpha1.NodeUtilization{typed(utilization("n1", time.Now(), 700), "9")}
 	api.mu.Unlock()
-	eventually(t, "the listed node", func() bool { return s.current.Load().View("n1").useMilliCPU(true) == 700 })
+	eventually(t, "the listed node", func() bool { return s.current.Load().View("n1").onlineMilliCPU() == 700 })
 
 	api.events <- typed(utilization("n1", time.Now(), 900), "11")
-	eventually(t, "the changed node", func() bool { return s.current.Load().View("n1").useMilliCPU(true) == 900 })
+	eventually(t, "the changed node", func() bool { return s.current.Load().View("n1").onlineMilliCPU() == 900 })
 }
 
 func TestFailuresOfTheWatchAreLoggedOnce(t *testing.T) {

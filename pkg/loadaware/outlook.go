@@ -1,0 +1,293 @@
+package loadaware
+
+import (
+	"math"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	fwk "k8s.io/kube-scheduler/framework"
+)
+
+// outlook is what one profile of the scheduler expects of one node, before the pod in hand is on it. It
+// never changes; it is computed once for each state of the node's pods and not once for each pod to place.
+// CPU is in milli-cores. Index k of an hourly array is the k-th hour from the present one on.
+type outlook struct {
+	generation int64 // of the scheduler's NodeInfo
+	validUntil int64 // Unix nanoseconds
+	known      bool  // there is a measurement of this very node
+	measuredAt time.Time
+
+	allocatable, requested             int64
+	memoryAllocatable, memoryRequested int64
+	byRequests                         int64 // estimates by request of all pods that are not batch
+	promisedBatch                      int64 // the same of all batch pods
+	batchUse                           int64 // measured
+	pressure                           int64 // pressure as CPU that is missing
+	worstPeak                          int64 // the highest within the horizon
+	onlineMemory, unknownMemory        int64 // bytes; unknown is by estimate
+	logTail                            float64
+	hours                              int // within the horizon
+
+	// risky is the hours within the horizon, riskyCount of them, that no other one exceeds both in median and
+	// in spread: only they can be the ones of most risk for a pod that uses the same at all hours.
+	risky      [hoursPerDay]uint8
+	riskyCount int
+
+	peak, spread [hoursPerDay]int32 // of online use, what is not in pods included; spread is peak less median
+	lasting      [hoursPerDay]int32 // the highest peak from now to the end of that hour
+}
+
+const (
+	// neverMeasuredFull is how long a pod counts in full that is not in the node's measurements: images must
+	// be pulled before there is anything to measure. It then fades within as long again: what has not been
+	// seen for so long is not running.
+	neverMeasuredFull = 10 * time.Minute
+	// fadingStep is how long an outlook is kept in which some estimate fades with time.
+	fadingStep = 5 * time.Second
+)
+
+// outlookOf returns the node's outlook, from the View's cache if the node's pods are the same as then.
+func (p *Plugin) outlookOf(c *cycle, node *corev1.Node, nodeInfo fwk.NodeInfo) *outlook {
+	v := c.snapshot.View(node.Name)
+	if v == nil {
+		return nil
+	}
+	cached := p.index < len(v.outlooks) // not so for a View from before this profile was built
+	generation := nodeInfo.GetGeneration()
+	if cached {
+		if o := v.outlooks[p.index].Load(); o != nil && o.generation == generation && c.unixNano < o.validUntil {
+			return o
+		}
+	}
+	o := p.newOutlook(v, node, nodeInfo, c.now)
+	o.generation = generation
+	if cached {
+		v.outlooks[p.index].Store(o)
+	}
+	return o
+}
+
+func (p *Plugin) newOutlook(v *View, node *corev1.Node, nodeInfo fwk.NodeInfo, now time.Time) *outlook {
+	allocatable, requested := nodeInfo.GetAllocatable(), nodeInfo.GetRequested()
+	o := &outlook{
+		validUntil: now.Truncate(time.Hour).Add(time.Hour).UnixNano(), // when hour 0 is another
+		known:      v.nodeUID == "" || v.nodeUID == node.UID,
+		measuredAt: v.measuredAt,
+
+		allocatable: clamp(allocatable.GetMilliCPU(), 0, maxMilliCPU), requested: requested.GetMilliCPU(),
+		memoryAllocatable: clamp(allocatable.GetMemory(), 0, maxBytes), memoryRequested: requested.GetMemory(),
+		batchUse: v.batch.MilliCPU,
+		hours:    p.horizonHours(),
+		logTail:  math.Log(500 / 10.0),
+	}
+	o.pressure = o.allocatable * v.pressurePermille / 1000
+	o.onlineMemory = v.onlineMemory()
+	if f := v.forecast; f != nil {
+		o.logTail = math.Log(500 / float64(1000-f.quantilePermille))
+	}
+	o.foresee(v, now)
+	p.addPods(o, v, nodeInfo.GetPods(), now)
+	o.summarise()
+	return o
+}
+
+// horizonHours is how many hours count, the present one included.
+func (p *Plugin) horizonHours() int {
+	return max(1, min(int((p.args.HorizonSeconds+3599)/3600), hoursPerDay))
+}
+
+// foresee fills in what the node's measured pods will use, hour by hour: the higher of the forecast and the
+// sum of its workloads' profiles at that time of day, and for hours of which neither tells, what is used
+// now. The present hour's peak is at least what is used now.
+func (o *outlook) foresee(v *View, now time.Time) {
+	told := 0 // a bit for each hour of which the forecast tells
+	if f := v.forecast; f != nil {
+		thisHour, second := now.Truncate(time.Hour).Unix(), now.Unix()
+		begin, system := f.start.Unix(), v.system.MilliCPU
+		for i, peak := range f.peak {
+			end := begin + f.stepSeconds
+			if end > second {
+				for k := int(max(0, begin-thisHour) / 3600); k < hoursPerDay && thisHour+int64(k)*3600 < end; k++ {
+					told |= 1 << k
+					o.peak[k] = max(o.peak[k], milli(peak+system))
+					o.spread[k] = max(o.spread[k], milli(peak-f.median[i]))
+				}
+			}
+			begin = end
+		}
+	}
+	profiles := profileSum(v.workloads, now.UTC().Hour())
+	online := milli(v.onlineMilliCPU())
+	for k := range o.peak {
+		if profiles[k] > 0 {
+			o.peak[k] = max(o.peak[k], milli(profiles[k]+v.system.MilliCPU))
+		}
+		if k == 0 || (told&(1<<k) == 0 && profiles[k] == 0) {
+			o.peak[k] = max(o.peak[k], online)
+		}
+	}
+}
+
+// profileSum is what the pods of online workloads use together, from the given hour of the day on.
+func profileSum(workloads []*workload, firstHour int) [hoursPerDay]int64 {
+	var sum [hoursPerDay]int64
+	for _, w := range workloads {
+		if w.batch || w.hourly == nil {
+			continue
+		}
+		for k := range sum {
+			sum[k] += w.pods * int64(w.hourly[(firstHour+k)%hoursPerDay])
+		}
+	}
+	return sum
+}
+
+// addPods adds what the node's measurements do not hold yet: pods just placed, and pods measured for less
+// than maturity.
+func (p *Plugin) addPods(o *outlook, v *View, pods []fwk.PodInfo, now time.Time) {
+	var add expectedUse
+	var hourly [hoursPerDay]int64
+	mature := max(p.args.MaturityMilliseconds, v.windowMilliseconds)
+	for _, info := range pods {
+		pod := info.GetPod()
+		batch := isBatch(pod)
+		milliCPU, bytes := placedRequest(info, batch)
+		byRequest := p.byRequest(pod, milliCPU, batch)
+		if batch {
+			o.promisedBatch += byRequest
+			continue
+		}
+		o.byRequests += byRequest
+		use, measured := v.useOf(pod)
+		if measured && use.measuredMilliseconds >= mature {
+			continue // most pods: their use is in the node's
+		}
+		expected := useOf(p.history.of(pod), byRequest, now)
+		keep := 1.0
+		if measured {
+			add.add(p.immature(use, expected, v.windowMilliseconds))
+			keep = p.estimateWeight(use)
+			o.unknownMemory += max(0, int64(keep*float64(bytes-use.memoryBytes)))
+		} else {
+			keep = unseenWeight(pod, v.measuredAt)
+			if keep < 1 {
+				o.validUntil = min(o.validUntil, now.Add(fadingStep).UnixNano())
+			}
+			add.add(expectedUse{median: int64(keep * float64(expected.median)), peak: int64(keep * float64(expected.peak))})
+			o.unknownMemory += int64(keep * float64(bytes))
+		}
+		if expected.hourly != nil { // its peak is not the same at all hours: keep the difference
+			for k, v := range expected.hourly {
+				hourly[k] += int64(keep * float64(int64(v)-expected.peak))
+			}
+		}
+	}
+	for k := range o.peak {
+		o.peak[k] = milli(int64(o.peak[k]) + add.peak + hourly[k])
+		o.spread[k] = milli(int64(o.spread[k]) + add.peak - add.median)
+	}
+}
+
+func (e *expectedUse) add(other expectedUse) {
+	e.median += other.median
+	e.peak += other.peak
+}
+
+// staticPodAnnotation holds the UID by which the kubelet knows a static pod.
+const staticPodAnnotation = "kubernetes.io/config.hash"
+
+// useOf is what was measured of the pod. The kubelet knows a static pod by another UID than the API server
+// does, and an annotation tells it.
+func (v *View) useOf(pod *corev1.Pod) (podUse, bool) {
+	use, ok := v.pods[pod.UID]
+	if !ok {
+		if static, isStatic := pod.Annotations[staticPodAnnotation]; isStatic {
+			use, ok = v.pods[types.UID(static)]
+		}
+	}
+	return use, ok
+}
+
+// immature is what must be added to the node's measured use for a pod that is measured for less than
+// maturity:
+//
+//	(1 - w) x estimate + w x measured - measured x min(1, time measured / window)
+//
+// with w = time measured / maturity. The last part is what of the pod is in the node's use already, which is
+// an average over the window.
+func (p *Plugin) immature(use podUse, expected expectedUse, windowMilliseconds int64) expectedUse {
+	keep := p.estimateWeight(use)
+	contained := float64(use.milliCPU) * min(1, float64(use.measuredMilliseconds)/float64(windowMilliseconds))
+	own := (1 - keep) * float64(use.milliCPU)
+	return expectedUse{
+		median: int64(keep*float64(expected.median) + own - contained),
+		peak:   int64(keep*float64(expected.peak) + own - contained),
+	}
+}
+
+// estimateWeight is what an estimate still counts beside the pod's own measurement: 1 at first, 0 at maturity.
+func (p *Plugin) estimateWeight(use podUse) float64 {
+	if use.measuredMilliseconds >= p.args.MaturityMilliseconds {
+		return 0
+	}
+	return 1 - float64(use.measuredMilliseconds)/float64(p.args.MaturityMilliseconds)
+}
+
+// unseenWeight is what the estimate of a pod counts that was not measured, by how long it was on the node
+// when the node was.
+func unseenWeight(pod *corev1.Pod, measuredAt time.Time) float64 {
+	since, ok := boundSince(pod)
+	if !ok {
+		return 1
+	}
+	late := measuredAt.Sub(since) - neverMeasuredFull
+	return max(0, min(1, 1-float64(late)/float64(neverMeasuredFull)))
+}
+
+// boundSince is when the pod came to its node. It is in the pod, so that a scheduler that has just started
+// does not take all pods for new. A pod that was assumed a moment ago has no such time.
+func boundSince(pod *corev1.Pod) (time.Time, bool) {
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time, true
+		}
+	}
+	if pod.Status.StartTime != nil {
+		return pod.Status.StartTime.Time, true
+	}
+	return time.Time{}, false
+}
+
+// summarise derives what most pods are scored by, so that scoring them reads few hours.
+func (o *outlook) summarise() {
+	highest := int32(0)
+	for k := range o.peak {
+		highest = max(highest, o.peak[k])
+		o.lasting[k] = highest
+	}
+	o.worstPeak = int64(o.lasting[o.hours-1])
+	for k := range o.hours {
+		if !o.outdone(k) {
+			o.risky[o.riskyCount] = uint8(k)
+			o.riskyCount++
+		}
+	}
+}
+
+// outdone says whether some other hour's median and spread are both at least as high; of equals the first
+// one stays.
+func (o *outlook) outdone(k int) bool {
+	median, spread := o.peak[k]-o.spread[k], o.spread[k]
+	for j := range o.hours {
+		m, s := o.peak[j]-o.spread[j], o.spread[j]
+		if m >= median && s >= spread && (m > median || s > spread || j < k) {
+			return true
+		}
+	}
+	return false
+}
+
+// milli bounds what goes into the hourly arrays.
+func milli(v int64) int32 { return int32(clamp(v, 0, maxMilliCPU)) }
