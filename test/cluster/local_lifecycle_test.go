@@ -103,7 +103,7 @@ func plainScheduler(t *testing.T) string {
 	return path
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Log(strings.TrimRight(string(b), "\n"))
@@ -278,18 +278,24 @@ func (l *localInstance) waitReady(t *testing.T) {
 
 func (l *localInstance) loadGreeter(t *testing.T) {
 	t.Helper()
+	loadProgram(t, l.cluster, "greeter", greeterImage)
+}
+
+// loadProgram builds testdata/name and loads it into the cluster as an image.
+func loadProgram(t testing.TB, cluster *localcluster.Cluster, name, ref string) {
+	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "greeter"), "./testdata/greeter")
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), "./testdata/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the pods' program: %v\n%s", err, out)
 	}
-	archive := filepath.Join(dir, "greeter.tar")
-	if err := image.WriteFile(archive, image.Spec{Ref: greeterImage, Binary: filepath.Join(dir, "greeter"), User: "65532"}); err != nil {
+	archive := filepath.Join(dir, name+".tar")
+	if err := image.WriteFile(archive, image.Spec{Ref: ref, Binary: filepath.Join(dir, name), User: "65532"}); err != nil {
 		t.Fatal(err)
 	}
-	names, err := l.cluster.Load(t.Context(), testWriter{t}, archive)
-	if diff := cmp.Diff([]string{greeterImage}, names); diff != "" || err != nil {
+	names, err := cluster.Load(t.Context(), testWriter{t}, archive)
+	if diff := cmp.Diff([]string{ref}, names); diff != "" || err != nil {
 		t.Fatalf("loaded images (-want +got):\n%s%v", diff, err)
 	}
 }

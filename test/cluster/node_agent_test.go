@@ -52,6 +52,8 @@ func TestAgentOnARealNode(t *testing.T) {
 	t.Run("a batch pod's container is in the batch branch, which is idle in the kernel", func(t *testing.T) { n.testPlacement(t, batch, plain) })
 	t.Run("the node is published and served to Prometheus", func(t *testing.T) { n.testPublished(t, batch, plain) })
 	t.Run("the kubelet's statistics, logs and exec work on a batch pod", func(t *testing.T) { n.testKubeletAPIs(t, batch) })
+	t.Run("a Job with ordinary requests is bounded from its first instruction", func(t *testing.T) { n.testBatchJob(t) })
+	t.Run("kubectl describe node shows what batch pods were lent", func(t *testing.T) { n.testDescribed(t) })
 	t.Run("killing the agent leaves the node protected", func(t *testing.T) { n.testKillAgent(t, batch) })
 	t.Run("the kubelet restarts with the branch in force and the pods run on", func(t *testing.T) { n.testKubeletRestart(t, batch, plain) })
 	t.Run("a setting that somebody changed is set again", func(t *testing.T) { n.testSetAgain(t) })
