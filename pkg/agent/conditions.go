@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -40,6 +42,25 @@ func runtimeHookReady(connected bool, conflict string, mode v1alpha1.Mode) metav
 		c.Reason, c.Message = "Conflict", conflict
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Connected", "batch containers are put into the batch branch, with their limits, when they are created"
+	}
+	return c
+}
+
+// batchPodsConverted tells of a batch pod that takes a node's cpu and memory instead of what is lent.
+func batchPodsConverted(pods []pod) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionBatchPodsConverted, Status: metav1.ConditionTrue, Reason: "Converted", Message: "every batch pod was converted, or there is none"}
+	first, count := "", 0
+	for _, p := range pods {
+		if name := p.Info.Namespace + "/" + p.Info.Name; p.Info.Unconverted {
+			count++
+			if first == "" || name < first {
+				first = name
+			}
+		}
+	}
+	if count > 0 {
+		c.Status, c.Reason = metav1.ConditionFalse, "NotConverted"
+		c.Message = limit(fmt.Sprintf("%d batch pods were not converted, %s among them: create them anew once the policy plimsoll-batch is bound", count, first))
 	}
 	return c
 }

@@ -142,6 +142,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 		batchProtected(r, modeOf(l.config, batchidle.Name)),
 		runtimeHookReady(l.hook.Connected(), l.hook.Conflict(), l.config.RuntimeHook.Mode),
 		settingsHold(l.actor.contests.describe(now)),
+		batchPodsConverted(r.Pods),
 	} {
 		l.conditions = setCondition(l.conditions, c, at)
 	}

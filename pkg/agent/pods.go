@@ -21,6 +21,8 @@ type podInfo struct {
 	Class           v1alpha1.Class
 	// Realtime is true for a pod that asks for real-time priority.
 	Realtime bool
+	// Unconverted is true for a batch pod that the admission policy did not convert.
+	Unconverted bool
 	// Containers are the IDs of its containers.
 	Containers []string
 }
@@ -60,6 +62,8 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 		return podInfo{}, false
 	}
 	info := podInfo{Namespace: pod.Namespace, Name: pod.Name, Class: v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName), Containers: containerIDs(pod)}
+	_, converted := pod.Annotations[v1alpha1.BatchResourcesAnnotation]
+	info.Unconverted = info.Class == v1alpha1.ClassBatch && !converted
 	info.Realtime = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.RealtimeAnnotation] == "true"
 	return info, true
 }
@@ -95,8 +99,10 @@ func trimPod(obj any) (any, error) {
 	if class, ok := pod.Labels[v1alpha1.ClassLabel]; ok {
 		trimmed.Labels = map[string]string{v1alpha1.ClassLabel: class}
 	}
-	if v, ok := pod.Annotations[v1alpha1.RealtimeAnnotation]; ok {
-		trimmed.Annotations = map[string]string{v1alpha1.RealtimeAnnotation: v}
+	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BatchResourcesAnnotation} {
+		if v, ok := pod.Annotations[key]; ok {
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, v)
+		}
 	}
 	for _, id := range containerIDs(pod) {
 		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{ContainerID: "//" + id})

@@ -98,7 +98,8 @@ type NodeUtilizationStatus struct {
 
 	// conditions tell what works on this node: BatchProtected (batch is held below online work by the
 	// kernel), RuntimeHookReady (batch containers are put into the batch branch when they are created),
-	// SettingsHold (nobody else writes the kernel settings that the agent writes).
+	// SettingsHold (nobody else writes the kernel settings that the agent writes), BatchPodsConverted (every
+	// batch pod asks for what nodes lend, and none for cpu and memory as it was written).
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -110,6 +111,8 @@ const (
 	ConditionBatchProtected   = "BatchProtected"
 	ConditionRuntimeHookReady = "RuntimeHookReady"
 	ConditionSettingsHold     = "SettingsHold"
+
+	ConditionBatchPodsConverted = "BatchPodsConverted"
 )
 
 // Resources is an amount of CPU and memory.
