@@ -59,10 +59,22 @@ func command() *cobra.Command {
 	run.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
 
 	root.AddCommand(probeCommand(&f), probeTaskCommand())
-	root.AddCommand(&cobra.Command{
+	forget := false
+	releasing := &cobra.Command{
 		Use: "release", Short: "Put this node's kernel settings back as they were before Plimsoll (for uninstalling)",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return release(cmd, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := release(cmd, f); err != nil || !forget {
+				return err
+			}
+			return agent.Forget(f.Options)
+		},
+	}
+	releasing.Flags().BoolVar(&forget, "forget", false, "then empty --state-dir too: the journal, what was learnt, and the audit log; keep a copy of it first if you must")
+	root.AddCommand(releasing, &cobra.Command{
+		Use: "hold", Short: "Do nothing until told to end (for manifests/uninstall)",
+		Args: cobra.NoArgs, Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { <-cmd.Context().Done(); return nil },
 	})
 	return root
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -208,6 +210,20 @@ func release(o Options, host cgroup.Host) (done Released, err error) {
 		auditor.change(time.Now(), "release", r, "", nil)
 	}
 	return done, err
+}
+
+// Forget empties the state directory after a release. The directory itself stays: it is a mount in a pod.
+func Forget(o Options) error {
+	entries, err := os.ReadDir(o.StateDir)
+	if err != nil {
+		return fmt.Errorf("emptying the state directory: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(o.StateDir, e.Name())); err != nil {
+			return fmt.Errorf("emptying the state directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // openJournal opens the journal of this boot.
