@@ -9,7 +9,7 @@ kubernetes_version = $(shell go list -m -f '{{.Version}}' k8s.io/kubernetes)
 ldflags = -s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench generate verify lint image demo local-up local-down clean
+.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench generate verify lint image chart sbom demo local-up local-down clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,13 @@ lint: ## Run the linter.
 
 image: bin/plimsoll-local ## Build the container images as OCI archives into bin/images/. No Docker needed.
 	bin/plimsoll-local image --all
+
+chart: ## Make the Helm chart in bin/chart/plimsoll, from the same manifests as the overlays.
+	@mkdir -p bin/chart
+	go run ./hack/chart manifests bin/chart/plimsoll
+
+sbom: ## Write what each image's binary is made of to bin/sbom/, as CycloneDX.
+	@hack/sbom.sh
 
 demo: build parts ## Show with real pods what batch work does to a service, without Plimsoll and with it. KEEP=1 leaves the cluster up.
 	go run ./examples/demo
