@@ -47,7 +47,7 @@ func TestAuditVerifyEndsWith0ForAnIntactLogAnd1ForAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, bytes.Replace(b, []byte("because"), []byte("becouse"), 1), 0o600); err != nil {
+	if err := os.WriteFile(file, bytes.Replace(b, []byte("because"), []byte("whatever"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	code, out, problems = plimsoll(t, "audit", "verify", dir)

@@ -143,7 +143,8 @@ func (a *Actuator) prepare(c qos.Change) step {
 		s.shift = s.spec.Shift(s.value, s.change.Value)
 	}
 	left, known := a.left[s.key()]
-	s.undone = known && left != s.value
+	// Threads that were started since have the policy that they were started with: nobody undid anything.
+	s.undone = known && left != s.value && c.Knob != qos.CPUPolicy
 	return s
 }
 

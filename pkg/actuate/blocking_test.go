@@ -140,8 +140,15 @@ func TestClosingWaitsForWhatEnds(t *testing.T) {
 	a := New(host(t), open(t, t.TempDir()))
 	s := stuckGroup(t, a, branch)
 	a.Apply([]qos.Change{reclaim(branch, 4096)})
-	go s.read()
+	read := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(s.fifo)
+		read <- err
+	}()
 	results, err := a.Close(10 * time.Second)
+	if err := <-read; err != nil {
+		t.Fatal(err)
+	}
 	if err != nil || len(results) != 1 || results[0].Err != nil {
 		t.Errorf("results %+v, %v, want one without an error", results, err)
 	}

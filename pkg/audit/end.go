@@ -44,7 +44,7 @@ func findEnd(dir string) (end, []string, error) {
 	switch {
 	case err != nil:
 		findings = append(findings, err.Error())
-	case !ok && e.next.Sequence > 0 && !(e.unended && e.next.Sequence == 1): // the head follows the first whole line
+	case !ok && e.next.Sequence > 0 && (!e.unended || e.next.Sequence > 1): // the head follows the first whole line
 		findings = append(findings, headName+" was missing: whether records are missing before this one is not known")
 	case ok && e.next.Sequence < head.Sequence:
 		findings = append(findings, fmt.Sprintf("the log ended with record %d, and record %d had been written", e.next.Sequence, head.Sequence))

@@ -34,11 +34,11 @@ func TestWhatWasDoneToALogIsFoundWhereItWasDone(t *testing.T) {
 	}{
 		"nothing": {func(*testing.T, string) {}, []string{}},
 		"an edited line": {lines(func(l []string) []string {
-			l[2] = strings.Replace(l[2], "because", "becouse", 1)
+			l[2] = strings.Replace(l[2], "because", "besides", 1)
 			return l
 		}), []string{firstFile + ":3: record 3 is not as it was written: its hash is HASH and the record after it was chained to HASH"}},
 		"an edited first line": {lines(func(l []string) []string {
-			l[0] = strings.Replace(l[0], "because", "becouse", 1)
+			l[0] = strings.Replace(l[0], "because", "besides", 1)
 			return l
 		}), []string{firstFile + ":1: record 1 is not as it was written: its hash is HASH and the record after it was chained to HASH"}},
 		"a removed line": {lines(func(l []string) []string { return slices.Delete(l, 2, 3) }),
@@ -84,7 +84,7 @@ func TestWhatWasDoneToALogIsFoundWhereItWasDone(t *testing.T) {
 				t.Fatal(err)
 			}
 			i := bytes.LastIndex(b, []byte("because"))
-			copy(b[i:], "becouse")
+			copy(b[i:], "besides")
 			if err := os.WriteFile(file, b, 0o600); err != nil {
 				t.Fatal(err)
 			}

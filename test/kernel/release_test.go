@@ -180,7 +180,7 @@ func planForEver(arguments string, in io.Reader, out io.Writer) error {
 	}
 	fmt.Fprintln(out, "released", len(results))
 	if _, err := bufio.NewReader(in).ReadString('\n'); err != nil {
-		return nil // told to end
+		return fmt.Errorf("waiting for the word to begin: %w", err)
 	}
 	branch := host.BatchBranch()
 	p, err := newPlanner(host, []string{branch, branch + "/" + containerID, branch + "/77aa"}, seed)
