@@ -136,7 +136,7 @@ type LendingResource struct {
 	MarginPermille int64 `json:"marginPermille"`
 
 	// coldMarginPermille is kept free when there is no history; in between the margin shrinks as the
-	// forecast's confidence grows. From marginPermille to 1000; default 200.
+	// forecast's confidence grows. From marginPermille to 1000; default 100.
 	ColdMarginPermille int64 `json:"coldMarginPermille"`
 }
 

@@ -31,8 +31,8 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 		Audit: AuditConfiguration{MaxFileBytes: 16 << 20, MaxFiles: 32},
 		Lending: LendingConfiguration{
 			Mode:           ModeObserve,
-			CPU:            LendingResource{SafeLinePermille: 800, MarginPermille: 20, ColdMarginPermille: 200},
-			Memory:         LendingResource{SafeLinePermille: 850, MarginPermille: 20, ColdMarginPermille: 200},
+			CPU:            LendingResource{SafeLinePermille: 800, MarginPermille: 20, ColdMarginPermille: 100},
+			Memory:         LendingResource{SafeLinePermille: 850, MarginPermille: 20, ColdMarginPermille: 100},
 			HorizonSeconds: 3600, QuantilePermille: 990, RaiseAfterSeconds: 600, DeadBandPermille: 10,
 		},
 		Strategies: []StrategyConfiguration{{Name: "batchidle", Mode: ModeObserve}},

@@ -259,7 +259,7 @@ type LendableSum struct {
 	// safeLine is the node's capacity times the safe line that the agent was given.
 	// +kubebuilder:validation:Minimum=0
 	SafeLine int64 `json:"safeLine"`
-	// system is the use of what is neither batch nor latency-sensitive: its peak over the last minutes.
+	// system is the use of what is neither batch nor latency-sensitive: its peak over the last raiseAfterSeconds.
 	// +kubebuilder:validation:Minimum=0
 	System int64 `json:"system"`
 	// forecastPeak is the peak of latency-sensitive use over the horizon.
