@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -49,11 +50,11 @@ func command() *cobra.Command {
 	all.StringVar(&f.KubeletCgroupRoot, "kubelet-cgroup-root", "/", "the kubelet's setting cgroupRoot")
 	all.StringVar(&f.StateDir, "state-dir", "/var/lib/plimsoll", "where original kernel settings are kept")
 	all.StringVar(&f.AuditDir, "audit-dir", "", "where the audit log is kept; audit in --state-dir by default")
+	all.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; without it the pod's service account")
+	all.StringVar(&f.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this node; NODE_NAME by default")
 
 	run := root.Flags()
 	run.StringVar(&f.configFile, "config", "", "AgentConfiguration file; without it the defaults, which observe")
-	run.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; without it the pod's service account")
-	run.StringVar(&f.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this node; NODE_NAME by default")
 	run.StringVar(&f.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "the container runtime's NRI socket")
 	run.StringVar(&f.ListenAddress, "listen", ":8470", "address of /metrics, /healthz and /readyz")
 	run.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
@@ -90,19 +91,29 @@ func run(ctx context.Context, f flags) error {
 	if f.Config, err = loadConfiguration(f.configFile); err != nil {
 		return err
 	}
-	if f.kubeconfig == "" {
-		f.Kube, err = rest.InClusterConfig()
-	} else {
-		f.Kube, err = clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+	if f.Kube, err = f.kubeConfig(); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("finding the API server: %w", err)
-	}
-	f.Kube.UserAgent = "plimsoll-agent"
 	if f.ProbeTask, err = probeTask(); err != nil {
 		return err
 	}
 	return agent.Run(ctx, f.Options)
+}
+
+// kubeConfig is how the API server is reached.
+func (f flags) kubeConfig() (*rest.Config, error) {
+	var config *rest.Config
+	var err error
+	if f.kubeconfig == "" {
+		config, err = rest.InClusterConfig()
+	} else {
+		config, err = clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding the API server: %w", err)
+	}
+	config.UserAgent = "plimsoll-agent"
+	return config, nil
 }
 
 // loadConfiguration reads and checks the configuration file; every fault is named at once.
@@ -136,9 +147,34 @@ func release(cmd *cobra.Command, f flags) error {
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%-9s %s of %s to %q\n", outcome, r.Change.Knob, r.Change.Group, r.Change.Value)
 	}
-	if err != nil {
+	if err == nil {
+		fmt.Fprintln(cmd.OutOrStdout(), "released: no kernel setting of this node is as Plimsoll set it")
+	}
+	// A batch branch that is still in use keeps nobody from taking the offer for more work away.
+	if err := errors.Join(err, withdraw(cmd, f)); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), "released: nothing on this node is as Plimsoll set it")
+	return nil
+}
+
+// withdraw takes what the Node offers to batch work off it. Release works without the API server too: then
+// it says what is left to do.
+func withdraw(cmd *cobra.Command, f flags) error {
+	if f.NodeName == "" || f.kubeconfig == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		name := f.NodeName
+		if name == "" {
+			name = "NODE"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "the Node may still offer batch resources, for --node-name or --kubeconfig is missing; take them off it with:\n%s\n", agent.WithdrawCommand(name))
+		return nil
+	}
+	config, err := f.kubeConfig()
+	if err != nil {
+		return err
+	}
+	if err := agent.WithdrawNode(cmd.Context(), config, f.NodeName); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "released: Node %s offers no batch resources\n", f.NodeName)
 	return nil
 }

@@ -52,6 +52,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	node, err := newNodeStatus(o.Kube, o.NodeName, m, o.Log)
+	if err != nil {
+		return err
+	}
 	tick := time.Duration(o.Config.TickMilliseconds) * time.Millisecond
 	alive := &health{patience: max(5*tick, 5*time.Second)}
 	alive.lastTick.Store(time.Now().UnixNano())
@@ -80,21 +84,27 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	hook := runtimehook.New(o.hookOptions(host, strategies, m))
-	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, m, alive)
+	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, node, m, alive)
 	if err != nil {
 		return err
 	}
 	defer l.close()
+	l.restore(o.StateDir, time.Now())
 	// The first tick sets what protects the online side before the first batch container can be placed.
 	l.tick(time.Now())
 	group.Go(func() { auditor.run(ctx, o.Log) })
 	group.Go(func() { watch.run(ctx) })
 	group.Go(func() { pub.run(ctx) })
 	group.Go(func() { l.probeHost(ctx, o.ProbeTask) })
+	group.Go(func() { node.run(ctx) })
+	group.Go(func() {
+		l.saver.run(ctx.Done(), func(err error) { o.Log.Error("what was learned is not saved", "error", err) })
+	})
 	if o.Config.RuntimeHook.Mode != v1alpha1.ModeOff {
 		group.Go(func() { hook.Run(ctx) })
 	}
 	l.run(ctx, tick)
+	l.saveLast(time.Now())
 	return cause(ctx, nil)
 }
 

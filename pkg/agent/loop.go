@@ -30,6 +30,11 @@ type loop struct {
 	health   *health
 	log      *slog.Logger
 
+	windows   *classWindows
+	workloads *workloads
+	lending   *lending
+	saver     *saver
+
 	// fixed is the part of the published status that never changes; the rest is built anew each tick.
 	fixed v1alpha1.NodeUtilizationStatus
 	// capabilities is what the probe found, nil until it has.
@@ -45,7 +50,7 @@ type loop struct {
 }
 
 func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, audit *auditor, hook *runtimehook.Hook,
-	watch *podWatch, pub *publisher, m *metrics, alive *health,
+	watch *podWatch, pub *publisher, node *nodeStatus, m *metrics, alive *health,
 ) (*loop, error) {
 	kernel, err := host.KernelVersion()
 	if err != nil {
@@ -56,6 +61,8 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		sensor: newSensor(host, knobsOf(strategies), lookup{watch, hook}),
 		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
 		actor:  newActor(strategies, actuator, m, audit, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
+		windows:   newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),
+		workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
 		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
 	}
@@ -63,6 +70,11 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		l.fixed.Strategies = append(l.fixed.Strategies, v1alpha1.StrategyStatus{Name: s.Name, Mode: s.Mode})
 	}
 	return l, nil
+}
+
+// patienceOf is how long measurements may be missing before the agent counts as blind.
+func patienceOf(c *v1alpha1.AgentConfiguration) time.Duration {
+	return time.Duration(c.BlindAfterFailures) * time.Duration(c.TickMilliseconds) * time.Millisecond
 }
 
 func (l *loop) close() { l.sensor.close() }
@@ -115,6 +127,7 @@ func (l *loop) tick(now time.Time) {
 	}
 	l.actor.act(r.state(now, u, false), r.podName)
 	l.publish(now, r, u)
+	l.save(now)
 }
 
 // actBlind asks for the protecting plan for the groups that were there last. Only their settings are
@@ -125,6 +138,7 @@ func (l *loop) actBlind(now time.Time) {
 			l.log.Error("reading settings while blind: they are written again", "error", err)
 		}
 	}
+	l.lending.stop(l.sensor.pods.loans())
 	l.actor.act(l.last.state(now, usage.Usage{}, true), l.last.podName)
 }
 
@@ -137,6 +151,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	if !measure(&status, r, u) {
 		return
 	}
+	l.learn(now, r, &status)
 	at := metav1.NewTime(now)
 	for _, c := range []metav1.Condition{
 		batchProtected(r, modeOf(l.config, batchidle.Name)),
@@ -150,9 +165,23 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	l.metrics.show(&status)
 
 	if l.worthPublishing(now, &status) {
+		l.windows.report(now, status.Classes)
+		status.Workloads = l.workloads.report()
 		l.publishing.Wrote(now)
 		l.pub.offer(&status)
 	}
+}
+
+// learn takes what was measured into what is remembered, and works out what can be lent.
+func (l *loop) learn(now time.Time, r reading, status *v1alpha1.NodeUtilizationStatus) {
+	tick := l.windows.add(r)
+	l.workloads.add(now, r, status.Pods)
+	in := lendInputs{now: now, capacity: status.Capacity, loans: l.sensor.pods.loans(), pods: status.Pods}
+	in.onlineCPU, in.onlineMemory = useOf(status.Classes, v1alpha1.ClassLatencySensitive)
+	in.onlineNow, _ = useOf(tick, v1alpha1.ClassLatencySensitive)
+	in.systemCPU, in.systemMemory = useOf(status.Classes, v1alpha1.ClassSystem)
+	status.Lendable = l.lending.step(in)
+	status.Forecast = l.lending.profile(now)
 }
 
 // worthPublishing reports whether readers are to be told. What was offered counts as told: while the API

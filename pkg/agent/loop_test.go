@@ -25,6 +25,7 @@ type noPods struct{}
 
 func (noPods) byUID(string) (podInfo, bool)         { return podInfo{}, false }
 func (noPods) podOfContainer(string) (string, bool) { return "", false }
+func (noPods) loans() map[string]v1alpha1.Resources { return nil }
 
 // aTree is a cgroup v2 tree of plain files; what the kernel makes of writes is tested on real groups.
 type aTree struct {
@@ -92,7 +93,9 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 		hook:    runtimehook.New(runtimehook.Options{Log: log}),
 		pub:     &publisher{waiting: make(chan *v1alpha1.NodeUtilizationStatus, 1)},
 		metrics: m, health: &health{}, log: log, actuator: actuator,
-		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(tree.host.Mode)},
+		windows: newClassWindows(time.Second), workloads: newWorkloads(), lending: newLending(config.Lending, 5*time.Second, nil), saver: newSaver(t.TempDir()),
+		publishRule: PublishRule(config.Publish),
+		fixed:       v1alpha1.NodeUtilizationStatus{CgroupMode: string(tree.host.Mode)},
 	}
 	t.Cleanup(l.close)
 	return l

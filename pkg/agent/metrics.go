@@ -25,6 +25,8 @@ type metrics struct {
 	publishes      *prometheus.CounterVec
 	publishSeconds prometheus.Histogram
 	hookConnected  prometheus.Gauge
+	nodeWrites     *prometheus.CounterVec
+	lendable       *prometheus.GaugeVec
 
 	cores    *prometheus.GaugeVec
 	memory   *prometheus.GaugeVec
@@ -54,6 +56,10 @@ func newMetrics() *metrics {
 			Help: "Time of a successful write of NodeUtilization.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 		hookConnected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "plimsoll_agent_runtime_hook_connected",
 			Help: "1 while the container runtime asks the agent about new containers."}),
+		nodeWrites: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_node_writes_total",
+			Help: "Writes of what the Node offers to batch work, by result."}, []string{"result"}),
+		lendable: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_lendable",
+			Help: "What batch work may use: cpu in cores, memory in bytes; kind is computed, published, lent, lent_unused or used_beyond_lent."}, []string{"resource", "kind"}),
 		cores: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_cpu_cores",
 			Help: "CPU in use, averaged over the agent's window; class All is the whole node."}, []string{"class"}),
 		memory: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_memory_working_set_bytes",
@@ -66,7 +72,7 @@ func newMetrics() *metrics {
 			Help: "What the node has: cpu in cores, memory in bytes."}, []string{"resource"}),
 	}
 	m.registry.MustRegister(m.ticks, m.tickSeconds, m.skippedGroups, m.changes, m.undone, m.placements, m.publishes, m.publishSeconds,
-		m.hookConnected, m.cores, m.memory, m.pods, m.pressure, m.capacity,
+		m.hookConnected, m.nodeWrites, m.lendable, m.cores, m.memory, m.pods, m.pressure, m.capacity,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -92,7 +98,7 @@ const allClasses = "All"
 func (m *metrics) show(s *v1alpha1.NodeUtilizationStatus) {
 	m.showing.Lock()
 	defer m.showing.Unlock()
-	for _, v := range []*prometheus.GaugeVec{m.cores, m.memory, m.pods, m.pressure} {
+	for _, v := range []*prometheus.GaugeVec{m.cores, m.memory, m.pods, m.pressure, m.lendable} {
 		v.Reset()
 	}
 	set := func(class string, r v1alpha1.Resources) {
@@ -100,6 +106,7 @@ func (m *metrics) show(s *v1alpha1.NodeUtilizationStatus) {
 		m.memory.WithLabelValues(class).Set(float64(r.MemoryBytes))
 	}
 	set(allClasses, s.Node)
+	m.showLendable(s.Lendable)
 	m.capacity.WithLabelValues("cpu").Set(float64(s.Capacity.MilliCPU) / 1000)
 	m.capacity.WithLabelValues("memory").Set(float64(s.Capacity.MemoryBytes))
 	for _, c := range s.Classes {
@@ -112,6 +119,23 @@ func (m *metrics) show(s *v1alpha1.NodeUtilizationStatus) {
 			if p != nil {
 				m.pressure.WithLabelValues(string(c.Class), resource).Set(float64(*p) / 1000)
 			}
+		}
+	}
+}
+
+func (m *metrics) showLendable(l *v1alpha1.Lendable) {
+	if l == nil {
+		return
+	}
+	for resource, of := range map[string]struct {
+		sum  v1alpha1.LendableSum
+		unit float64
+	}{"cpu": {l.MilliCPU, 1000}, "memory": {l.MemoryBytes, 1}} {
+		for kind, v := range map[string]int64{
+			"computed": of.sum.Computed, "published": of.sum.Published, "lent": of.sum.Lent,
+			"lent_unused": of.sum.LentUnused, "used_beyond_lent": of.sum.UsedBeyondLent,
+		} {
+			m.lendable.WithLabelValues(resource, kind).Set(float64(v) / of.unit)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
@@ -25,6 +27,12 @@ type podInfo struct {
 	Unconverted bool
 	// Containers are the IDs of its containers.
 	Containers []string
+	// Workload is the pod's topmost owner as namespace/Kind/name.
+	Workload string
+	// Started is when the kubelet took the pod on; zero while it is not known.
+	Started time.Time
+	// Lent is what the pod has asked for of what the node lends.
+	Lent v1alpha1.Resources
 }
 
 // podWatch keeps the pods of this node.
@@ -32,7 +40,13 @@ type podWatch struct {
 	informer cache.SharedIndexInformer
 }
 
-const byContainerID = "containerID"
+const (
+	byContainerID = "containerID"
+	// byLoan finds, under the value "yes", the pods that were lent something and have not ended.
+	byLoan = "loan"
+	// cachedWorkload is an annotation of the trimmed copies of pods that are kept, and of no real pod.
+	cachedWorkload = "workload"
+)
 
 // newPodWatch watches the pods bound to a node. Only what the agent needs of each is kept.
 func newPodWatch(kube *rest.Config, nodeName string) (*podWatch, error) {
@@ -45,6 +59,7 @@ func newPodWatch(kube *rest.Config, nodeName string) (*podWatch, error) {
 	informer := cache.NewSharedIndexInformer(lw, &corev1.Pod{}, 0, cache.Indexers{
 		"uid":         func(obj any) ([]string, error) { return []string{string(obj.(*corev1.Pod).UID)}, nil },
 		byContainerID: func(obj any) ([]string, error) { return containerIDs(obj.(*corev1.Pod)), nil },
+		byLoan:        func(obj any) ([]string, error) { return loanOf(obj.(*corev1.Pod)), nil },
 	})
 	if err := informer.SetTransform(trimPod); err != nil {
 		return nil, fmt.Errorf("watching pods: %w", err)
@@ -61,10 +76,19 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 	if pod == nil {
 		return podInfo{}, false
 	}
-	info := podInfo{Namespace: pod.Namespace, Name: pod.Name, Class: v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName), Containers: containerIDs(pod)}
+	info := podInfo{
+		Namespace: pod.Namespace, Name: pod.Name, Class: v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName),
+		Containers: containerIDs(pod), Workload: pod.Annotations[cachedWorkload],
+	}
 	_, converted := pod.Annotations[v1alpha1.BatchResourcesAnnotation]
 	info.Unconverted = info.Class == v1alpha1.ClassBatch && !converted
 	info.Realtime = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.RealtimeAnnotation] == "true"
+	if pod.Status.StartTime != nil {
+		info.Started = pod.Status.StartTime.Time
+	}
+	if len(pod.Spec.Containers) == 1 {
+		info.Lent = lentBy(pod.Spec.Containers[0].Resources.Requests)
+	}
 	return info, true
 }
 
@@ -75,6 +99,29 @@ func (w *podWatch) podOfContainer(id string) (uid string, ok bool) {
 		return "", false
 	}
 	return string(pod.UID), true
+}
+
+func loanOf(pod *corev1.Pod) []string {
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if ended || len(pod.Spec.Containers) != 1 || lentBy(pod.Spec.Containers[0].Resources.Requests) == (v1alpha1.Resources{}) {
+		return nil
+	}
+	return []string{"yes"}
+}
+
+// loans is what each pod of the node that has not ended has asked for of what the node lends, by UID.
+func (w *podWatch) loans() map[string]v1alpha1.Resources {
+	objs, err := w.informer.GetIndexer().ByIndex(byLoan, "yes")
+	if err != nil || len(objs) == 0 { // the only error is an unknown index
+		return nil
+	}
+	loans := make(map[string]v1alpha1.Resources, len(objs))
+	for _, obj := range objs {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			loans[string(pod.UID)] = lentBy(pod.Spec.Containers[0].Resources.Requests)
+		}
+	}
+	return loans
 }
 
 func (w *podWatch) first(index, value string) *corev1.Pod {
@@ -99,11 +146,17 @@ func trimPod(obj any) (any, error) {
 	if class, ok := pod.Labels[v1alpha1.ClassLabel]; ok {
 		trimmed.Labels = map[string]string{v1alpha1.ClassLabel: class}
 	}
+	trimmed.Status.Phase = pod.Status.Phase
+	trimmed.Annotations = map[string]string{cachedWorkload: workloadOf(pod)}
 	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BatchResourcesAnnotation} {
 		if v, ok := pod.Annotations[key]; ok {
-			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, v)
+			trimmed.Annotations[key] = v
 		}
 	}
+	trimmed.Status.StartTime = pod.Status.StartTime
+	// All requests of the pod, as those of one container.
+	requests := batchOnly(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}))
+	trimmed.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}}
 	for _, id := range containerIDs(pod) {
 		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{ContainerID: "//" + id})
 	}

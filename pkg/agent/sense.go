@@ -39,6 +39,8 @@ type reading struct {
 type podLookup interface {
 	byUID(uid string) (podInfo, bool)
 	podOfContainer(id string) (uid string, ok bool)
+	// loans is what each pod has asked for of what the node lends, by UID.
+	loans() map[string]v1alpha1.Resources
 }
 
 // sensor reads one host.
