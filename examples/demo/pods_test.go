@@ -6,11 +6,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
 func mustLoad(t *testing.T, manifest string) *corev1.Pod {
 	t.Helper()
-	pod, err := loadPod(manifest, map[string]string{"SERVICE_CPU": "1000m", "BATCH_CPU": "800m"}, map[string]string{"THREADS": "4"})
+	pod, err := loadPod(manifest, map[string]string{"SERVICE_CPU": "1000m", "BATCH_CPU": "800m", "MACHINE_MILLICPU": "2000"}, map[string]string{"THREADS": "4"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +33,13 @@ func TestArmsDifferOnlyInWhatTheyAreNamedFor(t *testing.T) {
 	withClass := base.DeepCopy()
 	withClass.Labels["plimsoll.dev/class"] = "batch"
 	withClass.Spec.SchedulerName = "plimsoll-scheduler"
+	mayUseAll := `{"batch":{"milliCPU":100,"limitMilliCPU":2000,"memoryBytes":134217728}}`
+	withClass.Annotations = map[string]string{v1alpha1.BatchResourcesAnnotation: mayUseAll}
+	if _, err := v1alpha1.ParseBatchResources(mayUseAll); err != nil {
+		t.Error(err)
+	}
 	if diff := cmp.Diff(withClass, mustLoad(t, manifestOf(plimsoll))); diff != "" {
-		t.Errorf("Plimsoll differs from BestEffort in more than its class and scheduler (-want,+got):\n%s", diff)
+		t.Errorf("Plimsoll differs from BestEffort in more than its class, scheduler and amounts (-want,+got):\n%s", diff)
 	}
 
 	if manifestOf(idleOnly) != manifestOf(plimsoll) {

@@ -131,7 +131,9 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 	}
 	if slot.arm != alone {
 		window.batch = s.batchAddress
-		words := map[string]string{"BATCH_CPU": fmt.Sprintf("%dm", 400*onlineCPUs())}
+		words := map[string]string{
+			"BATCH_CPU": fmt.Sprintf("%dm", 400*onlineCPUs()), "MACHINE_MILLICPU": strconv.Itoa(1000 * onlineCPUs()),
+		}
 		pod, err := s.startPod(ctx, manifestOf(slot.arm), slot.podName(), words, map[string]string{
 			"THREADS": strconv.Itoa(s.options.batchThreads), "LISTEN": s.batchAddress,
 		}, s.batchAddress)

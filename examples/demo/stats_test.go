@@ -29,7 +29,7 @@ func TestPlanRunsEachArmOnceARoundInAnotherOrder(t *testing.T) {
 	for round := range 5 {
 		count := map[armName]int{}
 		var order string
-		for _, s := range slots[1+4*round : 5+4*round] {
+		for _, s := range slots[1+5*round : 6+5*round] {
 			count[s.arm]++
 			order += string(s.arm) + " "
 			if s.round != round+1 {
