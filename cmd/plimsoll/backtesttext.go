@@ -63,7 +63,8 @@ func showResult(out io.Writer, r *planner.BacktestResult) error {
 	for _, p := range r.Calibration {
 		parts = append(parts, fmt.Sprintf("%g %% promised, %.2f %% delivered", 100*p.Promised, 100*p.Delivered))
 	}
-	_, err := fmt.Fprintf(out, "  plimsoll at 1 h: %s\n", strings.Join(parts, "; "))
+	_, err := fmt.Fprintf(out, "  plimsoll at 1 h: %s; in the first day %.2f %% violated, gain %.1f %%\n",
+		strings.Join(parts, "; "), 100*r.ColdStart.Violations, 100*r.ColdStart.Gain)
 	return err
 }
 

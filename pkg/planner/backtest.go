@@ -65,6 +65,8 @@ type replay struct {
 	horizons []horizonReplay
 	// promised is our forecast at each of the promises, at the horizon compared at.
 	promised [][]float32
+	// cold is what we forecast, at that horizon, while there was not a day of history.
+	cold horizonReplay
 	intervals
 }
 
@@ -103,6 +105,7 @@ func replayMachine(m *Machine, horizons []time.Duration) *replay {
 			continue
 		}
 		if seen++; seen < warmSlots {
+			r.noteCold(m, i, int(horizons[comparedAt(len(horizons))]/usage.SlotLength), followers[0])
 			continue
 		}
 		for h, horizon := range horizons {
@@ -138,6 +141,19 @@ func (r *replay) note(h, slot int, truth float32, ahead []float32, followers []f
 			}
 		}
 	}
+}
+
+// noteCold takes down our own forecast of a cold start.
+func (r *replay) noteCold(m *Machine, i, ahead int, ours forecaster) {
+	truth, ok := peakAhead(m.Shares, i, ahead)
+	if !ok {
+		return
+	}
+	if len(r.cold.by) == 0 {
+		r.cold.by = make([][]forecast, 1)
+	}
+	r.cold.truth = append(r.cold.truth, truth)
+	r.cold.by[0] = append(r.cold.by[0], ours.next(ahead))
 }
 
 func (r *replay) notePromises(f forecaster, ahead int) {

@@ -16,7 +16,9 @@ type BacktestResult struct {
 	Nodes       int                `json:"nodes"`
 	Horizons    []HorizonResult    `json:"horizons"`
 	Calibration []CalibrationPoint `json:"calibration"`
-	Example     Example            `json:"example"`
+	// ColdStart is ours at the horizon compared at, in the first day of each node, which counts nowhere else.
+	ColdStart Outcome `json:"coldStart"`
+	Example   Example `json:"example"`
 }
 
 // HorizonResult is how all methods did at one horizon.
@@ -115,6 +117,7 @@ func score(set, scope string, machines []Machine, runs []*replay, o BacktestOpti
 		r.Horizons = append(r.Horizons, hr)
 	}
 	r.Calibration = calibration(runs, comparedAt(len(o.Horizons)))
+	r.ColdStart = coldStart(runs)
 	r.Example = example(machines, runs, comparedAt(len(o.Horizons)))
 	return r
 }
@@ -182,6 +185,20 @@ func calibration(runs []*replay, compared int) []CalibrationPoint {
 		}
 	}
 	return points
+}
+
+func coldStart(runs []*replay) Outcome {
+	var truth []float32
+	var by []forecast
+	for _, run := range runs {
+		if len(run.cold.by) > 0 {
+			truth, by = append(truth, run.cold.truth...), append(by, run.cold.by[0]...)
+		}
+	}
+	if len(truth) == 0 {
+		return Outcome{}
+	}
+	return outcome(truth, by, 1)
 }
 
 // exampleSlots is four days.
