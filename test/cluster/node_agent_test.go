@@ -38,6 +38,9 @@ import (
 
 const batchImage = "localhost/plimsoll/batch:dev"
 
+// mostInstall is the time from applying the manifests, with the image on the node, to a node that is published.
+const mostInstall = 15 * time.Second
+
 // TestAgentOnARealNode runs the agent as a DaemonSet pod on a real kubelet, containerd and kernel, and
 // follows one batch pod from its creation to its end.
 func TestAgentOnARealNode(t *testing.T) {
@@ -59,6 +62,7 @@ func TestAgentOnARealNode(t *testing.T) {
 	t.Run("a setting that somebody changed is set again", func(t *testing.T) { n.testSetAgain(t) })
 	t.Run("a deleted batch pod leaves nothing in any hierarchy", func(t *testing.T) { n.testDeletion(t, batch) })
 	t.Run("release puts the node back", func(t *testing.T) { n.testRelease(t) })
+	t.Run("the hook adds little to a creation", func(t *testing.T) { n.testHookCost(t) })
 	t.Run("the audit log is one chain of every write", func(t *testing.T) { n.testAuditLog(t) })
 }
 
@@ -147,6 +151,7 @@ func startNode(t *testing.T) *node {
 
 func (n *node) installAgent(t *testing.T) {
 	t.Helper()
+	begin := time.Now()
 	if err := n.cluster.Install(t.Context(), filepath.Join(manifests, "overlays/local")); err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +162,11 @@ func (n *node) installAgent(t *testing.T) {
 		}
 		return isTrue(s, v1alpha1.ConditionBatchProtected) && isTrue(s, v1alpha1.ConditionRuntimeHookReady), nil
 	})
+	if took := time.Since(begin); took > mostInstall {
+		t.Errorf("from installing to the first NodeUtilization of a protected node: %v, more than %v", took, mostInstall)
+	} else {
+		t.Logf("from installing to the first NodeUtilization of a protected node: %v", took)
+	}
 }
 
 func isTrue(s *v1alpha1.NodeUtilizationStatus, condition string) bool {
