@@ -83,7 +83,11 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	hook := runtimehook.New(o.hookOptions(host, strategies, m))
+	_, capacity, err := host.ReadNode()
+	if err != nil {
+		return fmt.Errorf("reading how many CPUs the node has: %w", err)
+	}
+	hook := runtimehook.New(o.hookOptions(host, capacity.MilliCPU, strategies, m))
 	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, node, m, alive)
 	if err != nil {
 		return err
@@ -109,16 +113,19 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // hookOptions are what the hook does on this host.
-func (o Options) hookOptions(host cgroup.Host, strategies []running, m *metrics) runtimehook.Options {
+func (o Options) hookOptions(host cgroup.Host, nodeMilliCPU int64, strategies []running, m *metrics) runtimehook.Options {
 	c := o.Config.RuntimeHook
 	branchQuota := slices.ContainsFunc(strategies, func(s running) bool {
 		return s.mode == v1alpha1.ModeEnforce && slices.Contains(s.Knobs, qos.CPUQuota)
 	})
+	fallback := runtimehook.Fallback{MilliCPU: c.Fallback.MilliCPU, MemoryBytes: c.Fallback.MemoryBytes}
+	if fallback.MilliCPU == 0 {
+		fallback.MilliCPU = nodeMilliCPU
+	}
 	return runtimehook.Options{
 		SocketPath: o.NRISocket, Enforce: c.Mode == v1alpha1.ModeEnforce, CgroupsPath: host.BatchContainerPath,
 		ContainerQuota: host.Mode == cgroup.V2 || !branchQuota,
-		Fallback:       runtimehook.Fallback{MilliCPU: c.Fallback.MilliCPU, MemoryBytes: c.Fallback.MemoryBytes},
-		PIDs:           c.MaxPIDs, Timeout: time.Duration(c.TimeoutMilliseconds) * time.Millisecond,
+		Fallback:       fallback, PIDs: c.MaxPIDs, Timeout: time.Duration(c.TimeoutMilliseconds) * time.Millisecond,
 		OnPlace: m.placed, Log: o.Log,
 	}
 }

@@ -111,6 +111,9 @@ func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cr
 	if hook != nil {
 		_, asked = hook.PodOf(created.ContainerId)
 	}
+	if _, err := runtime.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: created.ContainerId}); err != nil {
+		t.Fatalf("stopping a container: %v", err)
+	}
 	if _, err := runtime.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: created.ContainerId}); err != nil {
 		t.Fatalf("removing a container: %v", err)
 	}

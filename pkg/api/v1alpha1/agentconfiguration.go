@@ -161,7 +161,8 @@ type RuntimeHookConfiguration struct {
 
 // FallbackConfiguration is what a batch container is held to when nothing else says.
 type FallbackConfiguration struct {
-	// milliCPU is its CPU quota in thousandths of a core. 10 to 1000000; default 1000.
+	// milliCPU is its CPU quota in thousandths of a core. 0 to 1000000; 0, the default, is all of the node's
+	// CPUs: batch yields CPU at once, and a quota that is too tight only makes it slow.
 	MilliCPU int64 `json:"milliCPU"`
 
 	// memoryBytes is its memory limit. 16777216 to 17592186044416; default 1073741824.

@@ -26,7 +26,7 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 		BlindAfterFailures: 5,
 		RuntimeHook: RuntimeHookConfiguration{
 			Mode: ModeObserve, TimeoutMilliseconds: 200, MaxPIDs: 4096,
-			Fallback: FallbackConfiguration{MilliCPU: 1000, MemoryBytes: 1 << 30},
+			Fallback: FallbackConfiguration{MemoryBytes: 1 << 30},
 		},
 		Audit: AuditConfiguration{MaxFileBytes: 16 << 20, MaxFiles: 32},
 		Lending: LendingConfiguration{

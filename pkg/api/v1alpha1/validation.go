@@ -26,7 +26,7 @@ func ValidateAgentConfiguration(c *AgentConfiguration) field.ErrorList {
 	errs = append(errs, validateMode(hook.Child("mode"), c.RuntimeHook.Mode)...)
 	errs = append(errs, between(hook.Child("timeoutMilliseconds"), c.RuntimeHook.TimeoutMilliseconds, 10, 1500)...)
 	errs = append(errs, between(hook.Child("maxPIDs"), c.RuntimeHook.MaxPIDs, 64, 4_194_304)...)
-	errs = append(errs, between(hook.Child("fallback", "milliCPU"), c.RuntimeHook.Fallback.MilliCPU, 10, 1_000_000)...)
+	errs = append(errs, between(hook.Child("fallback", "milliCPU"), c.RuntimeHook.Fallback.MilliCPU, 0, 1_000_000)...)
 	errs = append(errs, between(hook.Child("fallback", "memoryBytes"), c.RuntimeHook.Fallback.MemoryBytes, 16<<20, 16<<40)...)
 	errs = append(errs, between(field.NewPath("audit", "maxFileBytes"), c.Audit.MaxFileBytes, 64<<10, 1<<30)...)
 	errs = append(errs, between(field.NewPath("audit", "maxFiles"), c.Audit.MaxFiles, 0, 10_000)...)
