@@ -42,6 +42,12 @@ func (s *scratch) knob(k cgroup.KnobSpec) (State, string) {
 	if err != nil {
 		return Unknown, err.Error()
 	}
+	switch k.Knob {
+	case qos.CPURealtimeRuntime:
+		return Unknown, fmt.Sprintf("%s is there; it was not tried, because a group has no more than the group above it gives", in.Files[0])
+	case qos.CPUPolicy:
+		return Unknown, "it was not tried: it is a property of threads, and the scratch group has none"
+	}
 	want, err := s.tryValue(k.Knob)
 	if err != nil {
 		return Unknown, err.Error()
