@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,38 @@ func TestTheNodeOffersNothingUnlessLendingEnforces(t *testing.T) {
 		if (got != nil) != (mode == v1alpha1.ModeObserve) {
 			t.Errorf("%s: lendable %+v", mode, got)
 		}
+	}
+}
+
+func TestAnAgentThatDoesNotLendWithdrawsOnceAndLeavesTheNodeAlone(t *testing.T) {
+	n, err := newNodeStatus(nowhere(), "n1", newMetrics(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.set(offer{withdrawn: true})
+	if err := n.reconcile(t.Context()); err != nil || n.want.Load() == nil {
+		t.Errorf("before the Node was seen: %v, want %+v; nothing was withdrawn yet", err, n.want.Load())
+	}
+	list := corev1.ResourceList{v1alpha1.BatchCPUResource: resource.MustParse("5")}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Capacity: list}}
+	if err := n.informer.GetStore().Add(node); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reconcile(t.Context()); err == nil { // nowhere answers no write
+		t.Error("what another agent offered was not withdrawn")
+	}
+	if err := n.informer.GetStore().Update(&corev1.Node{ObjectMeta: node.ObjectMeta}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reconcile(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := n.informer.GetStore().Update(node); err != nil { // somebody lends by hand
+		t.Fatal(err)
+	}
+	n.set(offer{withdrawn: true})
+	if err := n.reconcile(t.Context()); err != nil || n.want.Load() != nil {
+		t.Errorf("%v, want %+v; the Node is not left alone", err, n.want.Load())
 	}
 }
 

@@ -45,24 +45,40 @@ func told(last, next *v1alpha1.NodeUtilizationStatus) (errorPermille int64, news
 	distance(published(last.Lendable), published(next.Lendable))
 	strangers := len(next.Changes) > 0 && (len(last.Changes) == 0 || last.Changes[0] != next.Changes[0])
 
-	before := make(map[string]v1alpha1.Resources, len(last.Pods))
-	for i := range last.Pods {
-		before[last.Pods[i].UID] = last.Pods[i].Resources
-	}
-	for i := range next.Pods {
-		was, known := before[next.Pods[i].UID]
-		strangers = strangers || !known
-		distance(was, next.Pods[i].Resources)
-		delete(before, next.Pods[i].UID)
-	}
-	for _, gone := range before {
+	if samePods(last.Pods, next.Pods) { // and in the same order, as nearly always: no map is needed
+		for i := range next.Pods {
+			distance(last.Pods[i].Resources, next.Pods[i].Resources)
+		}
+	} else {
 		strangers = true
-		distance(gone, v1alpha1.Resources{})
+		before := make(map[string]v1alpha1.Resources, len(last.Pods))
+		for i := range last.Pods {
+			before[last.Pods[i].UID] = last.Pods[i].Resources
+		}
+		for i := range next.Pods {
+			distance(before[next.Pods[i].UID], next.Pods[i].Resources)
+			delete(before, next.Pods[i].UID)
+		}
+		for _, gone := range before {
+			distance(gone, v1alpha1.Resources{})
+		}
 	}
 	if strangers {
 		errorPermille = max(errorPermille, strangerPermille)
 	}
 	return errorPermille, isNews(last, next)
+}
+
+func samePods(a, b []v1alpha1.PodUtilization) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].UID != b[i].UID {
+			return false
+		}
+	}
+	return true
 }
 
 // published is what a status says batch work may use, 0 where it says nothing.

@@ -34,9 +34,11 @@ type nodeStatus struct {
 	metrics  *metrics
 	log      *slog.Logger
 
-	// want is nil until it is known what the node shall offer.
-	want atomic.Pointer[offer]
-	wake chan struct{}
+	// want is nil until it is known what the node shall offer, and once an offer was withdrawn: an agent
+	// that does not lend leaves the Node alone from then on.
+	want      atomic.Pointer[offer]
+	withdrawn atomic.Bool
+	wake      chan struct{}
 }
 
 // offer is what a node offers to batch work; withdrawn is a node without the resources.
@@ -90,6 +92,9 @@ func batchOnly(list corev1.ResourceList) corev1.ResourceList {
 
 // set says what the node shall offer from now on. It never waits.
 func (n *nodeStatus) set(o offer) {
+	if o.withdrawn && n.withdrawn.Load() {
+		return
+	}
 	if was := n.want.Swap(&o); was == nil || *was != o {
 		n.nudge()
 	}
@@ -143,7 +148,14 @@ func (n *nodeStatus) reconcile(ctx context.Context) error {
 		return err // no Node, no offer; its coming wakes this up
 	}
 	node, ok := obj.(*corev1.Node)
-	if !ok || want.holds(node) {
+	if !ok {
+		return nil
+	}
+	if want.holds(node) {
+		if want.withdrawn {
+			n.withdrawn.Store(true)
+			n.want.Store(nil)
+		}
 		return nil
 	}
 	body, err := want.patch()
