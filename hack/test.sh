@@ -69,7 +69,7 @@ stage_cluster() {
 }
 
 stage_kernel() {
-  go_tests kernel testname -timeout 10m -p 1 ./test/kernel/...
+  go_tests kernel testname -timeout 10m -p 1 ./test/kernel/... ./test/perf/agentcost
 }
 
 # The tests of stage kernel once more, in an emulated machine that has cgroup v2 alone.

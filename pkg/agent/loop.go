@@ -39,6 +39,7 @@ type loop struct {
 	fixed v1alpha1.NodeUtilizationStatus
 	// capabilities is what the probe found, nil until it has.
 	capabilities atomic.Pointer[[]v1alpha1.Capability]
+	pressure     pressureWatch
 
 	conditions []metav1.Condition
 	// offered is the status that readers have or are about to get.
@@ -80,15 +81,27 @@ func patienceOf(c *v1alpha1.AgentConfiguration) time.Duration {
 func (l *loop) close() { l.sensor.close() }
 
 // run ticks until ctx ends. A tick that takes longer than the interval delays the next; none is made up for.
+// Where there is room between two ticks, fast ticks look for harm.
 func (l *loop) run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var fast <-chan time.Time
+	if interval >= 2*fastTick {
+		fastTicker := time.NewTicker(fastTick)
+		defer fastTicker.Stop()
+		fast = fastTicker.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
 			l.tick(now)
+		case now := <-fast:
+			if l.fast(now) {
+				l.metrics.ticks.WithLabelValues("early").Inc()
+				l.tick(now)
+			}
 		}
 	}
 }

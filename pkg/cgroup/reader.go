@@ -17,11 +17,11 @@ type counterFile struct {
 
 // The files of a group that the Reader keeps open, by what they are used for.
 const (
-	fileCPU = iota
-	fileThrottling
-	fileCPUPressure
+	fileCPUPressure = iota
 	fileMemoryPressure
 	fileIOPressure
+	fileCPU
+	fileThrottling
 	fileMemoryCurrent
 	fileMemoryStat
 	fileMemoryEvents
@@ -108,9 +108,8 @@ func NewReader(h Host) *Reader {
 // error is fs.ErrNotExist when the group has vanished: then nothing about it is known.
 func (r *Reader) Read(group string) (usage.GroupSample, error) { return r.read(group, fileCount) }
 
-// ReadFast reads the counters that tell of harm within a tenth of a second and that are cheap: CPU time,
-// throttling and PSI. The others are not OK. Memory counters are not among them, because the kernel
-// adds those of all CPUs up when they are read.
+// ReadFast reads the counters that tell of harm within a tenth of a second: PSI. The others are not OK. On
+// a host whose groups have none it reads nothing, so such a host learns of harm only from full readings.
 func (r *Reader) ReadFast(group string) (usage.GroupSample, error) {
 	return r.read(group, fileFastCount)
 }
@@ -234,6 +233,12 @@ func (r *Reader) number(g *openGroup, file int, err *error) usage.Reading {
 
 // sample reads the first files of a group into s.
 func (r *Reader) sample(g *openGroup, files int, s *usage.GroupSample) (err error) {
+	s.CPUSomeMicros, s.CPUFullMicros = parsePSI(r.bytes(g, fileCPUPressure, &err))
+	s.MemorySomeMicros, s.MemoryFullMicros = parsePSI(r.bytes(g, fileMemoryPressure, &err))
+	s.IOSomeMicros, s.IOFullMicros = parsePSI(r.bytes(g, fileIOPressure, &err))
+	if files == fileFastCount {
+		return err
+	}
 	if r.host.Mode == V2 {
 		parseFields(r.bytes(g, fileCPU, &err), field{"usage_usec", &s.CPUMicros}, field{"nr_periods", &s.Periods},
 			field{"nr_throttled", &s.ThrottledPeriods}, field{"throttled_usec", &s.ThrottledMicros})
@@ -242,12 +247,6 @@ func (r *Reader) sample(g *openGroup, files int, s *usage.GroupSample) (err erro
 		parseFields(r.bytes(g, fileThrottling, &err), field{"nr_periods", &s.Periods},
 			field{"nr_throttled", &s.ThrottledPeriods}, field{"throttled_time", &s.ThrottledMicros})
 		s.ThrottledMicros = fromNanos(s.ThrottledMicros)
-	}
-	s.CPUSomeMicros, s.CPUFullMicros = parsePSI(r.bytes(g, fileCPUPressure, &err))
-	s.MemorySomeMicros, s.MemoryFullMicros = parsePSI(r.bytes(g, fileMemoryPressure, &err))
-	s.IOSomeMicros, s.IOFullMicros = parsePSI(r.bytes(g, fileIOPressure, &err))
-	if files == fileFastCount {
-		return err
 	}
 	r.sampleMemory(g, s, &err)
 	r.sampleIO(g, s, &err)

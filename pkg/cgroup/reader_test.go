@@ -142,10 +142,9 @@ func TestTheReaderReadsEachMode(t *testing.T) {
 	})
 }
 
-func TestAFastReadingHasTimeThrottlingAndPressureOnly(t *testing.T) {
+func TestAFastReadingHasPressureOnly(t *testing.T) {
 	all := v2Sample()
 	want := usage.GroupSample{
-		CPUMicros: all.CPUMicros, Periods: all.Periods, ThrottledPeriods: all.ThrottledPeriods, ThrottledMicros: all.ThrottledMicros,
 		CPUSomeMicros: all.CPUSomeMicros, MemorySomeMicros: all.MemorySomeMicros, IOSomeMicros: all.IOSomeMicros,
 		CPUFullMicros: all.CPUFullMicros, MemoryFullMicros: all.MemoryFullMicros, IOFullMicros: all.IOFullMicros,
 	}

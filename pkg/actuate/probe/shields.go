@@ -132,7 +132,7 @@ func (s *scratch) measure(ctx context.Context, task []string) (a arms, err error
 		return a, err
 	}
 	used := func() int64 {
-		sample, readErr := reader.ReadFast(s.group)
+		sample, readErr := reader.Read(s.group)
 		err = errors.Join(err, readErr)
 		return sample.CPUMicros.Value
 	}
