@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -139,12 +140,16 @@ func (a *Actuator) restore(s restoring) Result {
 	return r
 }
 
-// emptySet says that an original is an empty cpuset, and what the group above it has. v1 makes groups
-// so, and takes it back (ENOSPC, EBUSY) only while nothing is in them; the runtime fills it with what the
-// group above has, so that is what an empty one is worth once there are containers.
+// emptySet says that an original is an empty cpuset, and what the group above it has. The kernel makes groups
+// so, and takes it back (ENOSPC, EBUSY) only while nothing is in them. On v1 the runtime fills it with what
+// the group above has, and on v2 that is what it means, so that is what an empty one is worth once there are tasks.
 func (a *Actuator) emptySet(s restoring) (above cgroup.Raw, empty bool) {
-	if a.host.Mode == cgroup.V2 || s.original.Knob != qos.CPUSetCPUs && s.original.Knob != qos.CPUSetMems || s.original.Raw[0] != "" {
+	if s.original.Knob != qos.CPUSetCPUs && s.original.Knob != qos.CPUSetMems || len(s.original.Raw) != 1 || s.original.Raw[0] != "" {
 		return nil, false
+	}
+	if a.host.Mode == cgroup.V2 {
+		b, err := os.ReadFile(path.Join(a.host.Dir("", path.Dir(s.original.Group)), string(s.original.Knob)+".effective"))
+		return cgroup.Raw{strings.TrimSpace(string(b))}, err == nil
 	}
 	above, err := a.host.ReadRaw(path.Dir(s.original.Group), s.original.Knob)
 	return above, err == nil

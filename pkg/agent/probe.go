@@ -24,13 +24,13 @@ func Probe(ctx context.Context, o Options) ([]probe.Result, error) {
 	return probe.Run(ctx, probe.Options{Host: host, Task: o.ProbeTask})
 }
 
-// A node may be too busy to tell some things; they are tried again later, but not for ever.
+// A node may be too busy to tell whether cpu.idle shields; it is tried again later, but not for ever.
 const (
 	probeAgain  = 10 * time.Minute
 	mostProbing = 6
 )
 
-// probeHost finds out what the host can do, for publishing, and tries again while something is unknown.
+// probeHost finds out what the host can do, for publishing, and tries again while the node was too busy to tell.
 func (l *loop) probeHost(ctx context.Context, task []string) {
 	for range mostProbing {
 		results, err := probe.Run(ctx, probe.Options{Host: l.sensor.host, Task: task})
@@ -41,7 +41,9 @@ func (l *loop) probeHost(ctx context.Context, task []string) {
 			found := capabilities(results)
 			l.capabilities.Store(&found)
 		}
-		known := !slices.ContainsFunc(results, func(r probe.Result) bool { return r.State == probe.Unknown })
+		known := !slices.ContainsFunc(results, func(r probe.Result) bool {
+			return r.Name == probe.FeatureShields && r.State == probe.Unknown // what cannot be tried at all stays unknown
+		})
 		if err == nil && known {
 			return
 		}

@@ -43,15 +43,35 @@ type deviceCodec struct {
 	// empty is the value that sets nothing, reset what v2 is written to take a setting away.
 	empty, reset string
 	lessIsWider  bool
+	// v2Least is the least number that v2 takes.
+	v2Least int64
 }
 
 func (c deviceCodec) codec() codec {
 	return codec{canonical: c.canonical, encode: c.encode, decode: c.decode, shift: c.shift, lossless: true}
 }
 
-func (c deviceCodec) canonical(_ Mode, value string) (string, error) {
+func (c deviceCodec) canonical(mode Mode, value string) (string, error) {
 	l, err := c.parse(value, ";")
-	return c.format(l), err
+	if err == nil && mode == V2 {
+		err = c.enough(l)
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.format(l), nil
+}
+
+// enough refuses what v2 has no room for.
+func (c deviceCodec) enough(l limits) error {
+	for d, values := range l {
+		for i, v := range values {
+			if v != absentLimit && v < c.v2Least {
+				return fmt.Errorf("%s of disk %s must be %d or more", c.keys[i], d, c.v2Least)
+			}
+		}
+	}
+	return nil
 }
 
 // parse reads the lines of a v2 file or the parts of a neutral value.
@@ -164,7 +184,13 @@ func (c deviceCodec) encode(mode Mode, value string, now Raw) ([]FileText, error
 
 func (c deviceCodec) decode(mode Mode, raw Raw) (string, error) {
 	l, err := c.limitsNow(mode, raw)
-	return c.format(l), err
+	if err == nil && mode == V2 {
+		err = c.enough(l)
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.format(l), nil
 }
 
 func (c deviceCodec) limitsNow(mode Mode, raw Raw) (limits, error) {

@@ -110,8 +110,11 @@ var errNotANumber = errors.New("not a number")
 
 // parseNumber reads a whole text of decimal digits: no sign, no space, no unit.
 func parseNumber(text string) (int64, error) {
-	v, ok := parseUint([]byte(text))
-	if !ok || strings.Trim(text, "0123456789") != "" {
+	if text == "" || strings.Trim(text, "0123456789") != "" {
+		return 0, errNotANumber
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
 		return 0, errNotANumber
 	}
 	return v, nil

@@ -102,7 +102,7 @@ func cpuKnobs() []KnobSpec {
 			Unit: "CPU numbers", Range: `a list like 0-3,8; "inherit" on v2`,
 			V2:            KnobFiles{Files: []string{"cpuset.cpus"}, Format: "LIST, or empty for what the group above has", Since: "5.0"},
 			V1:            KnobFiles{Controller: "cpuset", Files: []string{"cpuset.cpus"}, Format: "LIST; empty only where there is no task", Since: "2.6.24"},
-			Rules:         "On v1 within the group above (EACCES) and around the groups below (EBUSY); v2 takes what both have, or the parent's where that is nothing.",
+			Rules:         "On v1 within the group above (EACCES) and around the groups below (EBUSY); v2 takes what both have, or the parent's where that is nothing. A list cannot be emptied while there are tasks (ENOSPC).",
 			AlsoWrittenBy: "kubelet's CPU manager and container runtime (containers); the kernel at CPU hotplug (v1)", Undo: "write an empty line on v2, the parent's list on v1",
 			codec: setCodec("cpuset.cpus"),
 		},
@@ -197,7 +197,7 @@ func ioKnobs() []KnobSpec {
 		{
 			Knob: qos.IOMax, Summary: "most bytes and operations a second of each disk",
 			Unit:  "bytes/s (rbps, wbps) and operations/s (riops, wiops) for each disk",
-			Range: `"MAJOR:MINOR rbps=N wbps=N riops=N wiops=N", each N from 1 or "max", more disks behind "; ", or "max"`,
+			Range: `"MAJOR:MINOR rbps=N wbps=N riops=N wiops=N", each N from 2 (v1: 1) or "max", more disks behind "; ", or "max"`,
 			V2:    KnobFiles{Files: []string{"io.max"}, Format: "MAJOR:MINOR KEY=N..., one line a write", Since: "4.5"},
 			V1: KnobFiles{
 				Controller: "blkio",
@@ -207,7 +207,7 @@ func ioKnobs() []KnobSpec {
 			Rules:         "On v1 writes count only where they bypass the page cache. Disks that are not in the value lose their limits.",
 			AlsoWrittenBy: "container runtime, where a pod's runtime spec asks for it; nobody on the batch branch", Undo: "write MAJOR:MINOR rbps=max wbps=max riops=max wiops=max for each disk (v1: MAJOR:MINOR 0)",
 			codec: deviceCodec{
-				v2File: "io.max", keys: []string{"rbps", "wbps", "riops", "wiops"}, empty: unlimited, reset: unlimited,
+				v2File: "io.max", keys: []string{"rbps", "wbps", "riops", "wiops"}, empty: unlimited, reset: unlimited, v2Least: 2,
 				v1Files: []string{"blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device", "blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device"},
 			}.codec(),
 		},

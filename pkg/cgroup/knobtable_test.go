@@ -109,7 +109,7 @@ func TestKnobsAreReadInTheirNeutralUnit(t *testing.T) {
 	f(qos.IOWeight, V2, "100", "default 100\n8:0 200")
 	f(qos.IOWeight, V1, "100", "100")
 	f(qos.IOMax, V2, "max", "")
-	f(qos.IOMax, V2, "8:0 rbps=1 wbps=max riops=max wiops=2; 8:16 rbps=max wbps=3 riops=max wiops=max", "8:16 rbps=max wbps=3 riops=max wiops=max\n8:0 rbps=1 wbps=max riops=max wiops=2")
+	f(qos.IOMax, V2, "8:0 rbps=9 wbps=max riops=max wiops=2; 8:16 rbps=max wbps=3 riops=max wiops=max", "8:16 rbps=max wbps=3 riops=max wiops=max\n8:0 rbps=9 wbps=max riops=max wiops=2")
 	f(qos.IOMax, V1, "8:0 rbps=1 wbps=max riops=max wiops=2; 8:16 rbps=max wbps=3 riops=max wiops=max", "8:0 1", "8:16 3", "", "8:0 2")
 	f(qos.IOLatency, V2, "none", "")
 	f(qos.PIDsMax, V1, "max", "max")
@@ -141,6 +141,7 @@ func TestAValueOutsideItsRangeNamesKnobValueAndRange(t *testing.T) {
 	f(qos.MemoryReclaim, V2, "max", "4096 to")
 	f(qos.IOWeight, V1, "1001", "1 to 1000")
 	f(qos.IOMax, V2, "8:0 rbps=0", "MAJOR:MINOR", "rbps=")
+	f(qos.IOMax, V2, "8:0 rbps=1", "rbps of disk 8:0", "2 or more") // EINVAL, found on a real kernel
 	f(qos.IOMax, V2, "sda rbps=1", "MAJOR:MINOR")
 	f(qos.IOMax, V2, "8:0 rbps=1; 8:0 rbps=2", "MAJOR:MINOR")
 	f(qos.IOLatency, V2, "8:0 rbps=1", "target=")

@@ -192,6 +192,22 @@ func (p *process) answer() string {
 	}
 }
 
+// order gives a command and does not wait: the kernel may not let the process do it.
+func (p *process) order(verb string, argument any) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.input, verb, argument); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// done waits for an order to be carried out.
+func (p *process) done() {
+	p.t.Helper()
+	if answer := p.answer(); strings.HasPrefix(answer, "failed") {
+		p.t.Fatalf("a process says %q", answer)
+	}
+}
+
 // tell gives a command and returns, when it is done, the CPU time that the process has used so far.
 func (p *process) tell(verb string, argument any) (cpuMicros int64) {
 	p.t.Helper()

@@ -130,13 +130,23 @@ func (tr *nodeTree) remove() {
 	for _, g := range tr.made {
 		for _, h := range tr.hierarchies {
 			dir := filepath.Join(h, g)
-			err := unix.Rmdir(dir)
-			for end := time.Now().Add(10 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(end); err = unix.Rmdir(dir) {
-				time.Sleep(10 * time.Millisecond) // a process that has just ended
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				tr.tb.Errorf("removing %s: %v", dir, err)
-			}
+			eventually(tr.tb, "removing "+dir, func() bool { // a process that has just ended is still there for a moment
+				err := unix.Rmdir(dir)
+				return err == nil || errors.Is(err, fs.ErrNotExist)
+			})
+		}
+	}
+}
+
+// eventually waits for a condition.
+func eventually(tb testing.TB, what string, so func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); !so(); <-tick.C {
+		if time.Now().After(end) {
+			tb.Errorf("%s: not so after a minute", what)
+			return
 		}
 	}
 }
