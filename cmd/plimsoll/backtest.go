@@ -15,6 +15,7 @@ import (
 
 // backtestReport is all that a back-test found, as it is printed as JSON.
 type backtestReport struct {
+	Resource trace.Resource           `json:"resource"`
 	Traces   []trace.Report           `json:"traces"`
 	Results  []planner.BacktestResult `json:"results"`
 	Verdicts []planner.Verdict        `json:"verdicts"`
@@ -31,10 +32,11 @@ func backtestCommand() *cobra.Command {
 	var traces []string
 	var page string
 	var maxSkippedPercent float64
+	var resource string
 	c := &cobra.Command{
 		Use:   "backtest --trace PATH [--trace PATH ...]",
 		Short: "Replay recorded use through the forecast, and compare it with simpler methods",
-		Long: `Replay recorded CPU use through the very code that forecasts on a node, and through four references: what was
+		Long: `Replay recorded use of CPU, or of memory, through the very code that forecasts on a node, and through four references: what was
 requested, N-sigma, a decaying histogram's 95th percentile, and the oracle that knows the future.
 
 Each five minutes, each method forecasts the peak of the next 5 minutes, hour and 4 hours from what was there until then.
@@ -49,6 +51,7 @@ out of range, repeated or out of order are skipped and counted.`,
 	c.Flags().StringArrayVar(&traces, "trace", nil, "a trace: a file or a folder; may be repeated")
 	c.Flags().StringVar(&page, "html", "", "also write a page with plots to this file")
 	c.Flags().Float64Var(&maxSkippedPercent, "max-skipped-percent", 100*trace.DefaultMaxSkippedShare, "refuse a trace of which more readings had to be skipped, 0 to 100")
+	c.Flags().StringVar(&resource, "resource", string(trace.CPU), "cpu or memory; few traces hold memory")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err
@@ -59,7 +62,11 @@ out of range, repeated or out of order are skipped and counted.`,
 		if !(maxSkippedPercent >= 0 && maxSkippedPercent <= 100) {
 			return fmt.Errorf("--max-skipped-percent %v: must be 0 to 100", maxSkippedPercent)
 		}
-		report, err := runBacktest(traces, maxSkippedPercent/100, progressTo(cmd.ErrOrStderr()))
+		what := trace.Resource(resource)
+		if what != trace.CPU && what != trace.Memory {
+			return fmt.Errorf("--resource %q: want cpu or memory", resource)
+		}
+		report, err := runBacktest(traces, trace.Options{Resource: what, MaxSkippedShare: maxSkippedPercent / 100}, progressTo(cmd.ErrOrStderr()))
 		if err != nil {
 			return err
 		}
@@ -74,11 +81,11 @@ out of range, repeated or out of order are skipped and counted.`,
 }
 
 // runBacktest loads and replays one trace after the other.
-func runBacktest(paths []string, maxSkippedShare float64, progress func(what string, done, of int)) (backtestReport, error) {
-	var report backtestReport
+func runBacktest(paths []string, o trace.Options, progress func(what string, done, of int)) (backtestReport, error) {
+	report := backtestReport{Resource: o.Resource}
 	for _, path := range paths {
 		progress("reading "+path, 0, 0)
-		set, err := trace.Load(path, maxSkippedShare)
+		set, err := trace.Load(path, o)
 		if err != nil {
 			return report, err
 		}

@@ -14,9 +14,10 @@ type format struct {
 	name      string
 	separator rune
 	header    bool
+	memory    bool // whether it holds memory, too
 	matches   func(file string, first []string) bool
 	// open makes the parser of one file; it may look at files beside it.
-	open func(file string) (parser, error)
+	open func(file string, what Resource) (parser, error)
 }
 
 // parser turns the lines of one file into rows.
@@ -30,15 +31,15 @@ type parser interface {
 // formats are all of them; in a folder with files of several, the first one counts.
 func formats() []format {
 	return []format{
-		{name: "alibaba-2018", matches: matchesAlibaba, open: always(func(string) parser { return alibaba{} })},
+		{name: "alibaba-2018", memory: true, matches: matchesAlibaba, open: always(func(_ string, what Resource) parser { return alibaba{what: what} })},
 		{name: "azure-2017-avg", header: true, matches: matchesAzure("avg"), open: always(newAzure)},
 		{name: "azure-2017", header: true, matches: matchesAzure(""), open: always(newAzure)},
 		{name: "bitbrains", header: true, matches: matchesHeader("vm_id", "unix_seconds", "duration_seconds", "cpu_count", "cpu_usage_mhz"), open: openBitbrains},
 		{name: "planetlab", matches: matchesPlanetlab, open: openPlanetlab},
-		{name: "google-2011-jobs", header: true, matches: matchesHeader("job_id", "day", "sample", "cpu_percent"), open: always(func(string) parser { return googleJobs{} })},
-		{name: "general", header: true, matches: matchesHeader("entity", "unix_seconds", "cpu_percent"), open: always(func(string) parser { return &general{} })},
-		{name: "nab-cpu", header: true, matches: matchesNAB, open: always(func(file string) parser { return nab{baseName(file)} })},
-		{name: "gwa-t-12", separator: ';', header: true, matches: matchesGWA, open: always(func(file string) parser { return gwa{baseName(file)} })},
+		{name: "google-2011-jobs", header: true, memory: true, matches: matchesHeader("job_id", "day", "sample", "cpu_percent"), open: always(func(_ string, what Resource) parser { return googleJobs{what: what} })},
+		{name: "general", header: true, matches: matchesHeader("entity", "unix_seconds", "cpu_percent"), open: always(func(string, Resource) parser { return &general{} })},
+		{name: "nab-cpu", header: true, matches: matchesNAB, open: always(func(file string, _ Resource) parser { return nab{baseName(file)} })},
+		{name: "gwa-t-12", separator: ';', header: true, memory: true, matches: matchesGWA, open: always(func(file string, what Resource) parser { return gwa{baseName(file), what} })},
 	}
 }
 
@@ -50,8 +51,8 @@ func formatNames() []string {
 	return names
 }
 
-func always(p func(file string) parser) func(string) (parser, error) {
-	return func(file string) (parser, error) { return p(file), nil }
+func always(p func(string, Resource) parser) func(string, Resource) (parser, error) {
+	return func(file string, what Resource) (parser, error) { return p(file, what), nil }
 }
 
 // matchesHeader is for a header that begins with these columns.

@@ -20,13 +20,22 @@ func baseName(file string) string {
 type alibaba struct {
 	noHeader
 	perLine
+	what Resource
+}
+
+// percentOf reads the column of the resource.
+func percentOf(what Resource, cpu, memory string) (float64, error) {
+	if what == Memory {
+		return percent("memory", memory)
+	}
+	return percent("cpu", cpu)
 }
 
 func matchesAlibaba(_ string, first []string) bool {
 	return len(first) == 9 && strings.HasPrefix(first[0], "m_")
 }
 
-func (alibaba) rows(record []string, reading func(Row, error)) error {
+func (a alibaba) rows(record []string, reading func(Row, error)) error {
 	if err := columns(record, 9); err != nil {
 		return err
 	}
@@ -34,7 +43,7 @@ func (alibaba) rows(record []string, reading func(Row, error)) error {
 	if err != nil {
 		return err
 	}
-	share, err := percent("cpu", record[2])
+	share, err := percentOf(a.what, record[2], record[3])
 	reading(Row{Entity: record[0], Start: at, Share: share, Cores: 1}, err)
 	return nil
 }
@@ -44,7 +53,7 @@ type azure struct {
 	names []string
 }
 
-func newAzure(string) parser { return &azure{} }
+func newAzure(string, Resource) parser { return &azure{} }
 
 func matchesAzure(kind string) func(string, []string) bool {
 	return func(file string, first []string) bool {
@@ -92,7 +101,7 @@ const samplesPerDay = 288
 
 func matchesPlanetlab(_ string, first []string) bool { return len(first) == samplesPerDay+1 }
 
-func openPlanetlab(file string) (parser, error) {
+func openPlanetlab(file string, _ Resource) (parser, error) {
 	day, err := time.Parse("20060102", baseName(file))
 	if err != nil {
 		return nil, fmt.Errorf("the name %s is not a day: must be like 20110303.csv.gz", filepath.Base(file))
@@ -121,9 +130,10 @@ func (p planetlab) rows(record []string, reading func(Row, error)) error {
 type googleJobs struct {
 	anyHeader
 	perLine
+	what Resource
 }
 
-func (googleJobs) rows(record []string, reading func(Row, error)) error {
+func (g googleJobs) rows(record []string, reading func(Row, error)) error {
 	if err := columns(record, 5); err != nil {
 		return err
 	}
@@ -136,7 +146,7 @@ func (googleJobs) rows(record []string, reading func(Row, error)) error {
 		return err
 	}
 	at := time.Unix((day*samplesPerDay+sample)*int64(interval/time.Second), 0).UTC()
-	share, err := percent("cpu_percent", record[3])
+	share, err := percentOf(g.what, record[3], record[4])
 	reading(Row{Entity: record[0], Start: at, Span: interval, Share: share, Cores: 1, part: record[1]}, err)
 	return nil
 }

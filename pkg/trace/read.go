@@ -14,7 +14,7 @@ import (
 
 // Read reads a trace, a file or a folder of files of one format, and hands on its rows as they come. Files ending in .gz
 // are unpacked. Only a Report without an error is of a trace to rely on.
-func Read(path string, maxSkippedShare float64, row func(Row)) (Report, error) {
+func Read(path string, o Options, row func(Row)) (Report, error) {
 	files, err := listFiles(path)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading trace %s: %w", path, err)
@@ -23,7 +23,10 @@ func Read(path string, maxSkippedShare float64, row func(Row)) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("reading trace %s: %w", path, err)
 	}
-	r := reading{report: Report{Format: f.name}, row: row, order: order{}}
+	if o.Resource == Memory && !f.memory {
+		return Report{}, fmt.Errorf("reading trace %s: files of format %s hold no memory", path, f.name)
+	}
+	r := reading{resource: o.Resource, report: Report{Format: f.name}, row: row, order: order{}}
 	for _, file := range ignored {
 		r.report.Ignored = append(r.report.Ignored, filepath.Base(file))
 	}
@@ -33,7 +36,7 @@ func Read(path string, maxSkippedShare float64, row func(Row)) (Report, error) {
 			return r.report, fmt.Errorf("reading trace %s: %w", file, err)
 		}
 	}
-	return r.report, r.report.check(path, maxSkippedShare)
+	return r.report, r.report.check(path, o.MaxSkippedShare)
 }
 
 // listFiles gives the file itself, or a folder's CSV files in the order of their names.
@@ -112,13 +115,14 @@ func withCSV(file string, read func(*csv.Reader) error) error {
 
 // reading is the state of one Read.
 type reading struct {
-	report Report
-	row    func(Row)
-	order  order
+	resource Resource
+	report   Report
+	row      func(Row)
+	order    order
 }
 
 func (r *reading) file(f format, file string) error {
-	parse, err := f.open(file)
+	parse, err := f.open(file, r.resource)
 	if err != nil {
 		return err
 	}

@@ -32,11 +32,11 @@ type Set struct {
 const longestGap = 8 * 24 * time.Hour
 
 // Load reads a trace into series, in the order of the entities' names.
-func Load(path string, maxSkippedShare float64) (Set, error) {
+func Load(path string, o Options) (Set, error) {
 	set := Set{Name: baseName(filepath.Clean(path))}
 	open := map[string]*Series{}
 	var all []*Series
-	report, err := Read(path, maxSkippedShare, func(r Row) {
+	report, err := Read(path, o, func(r Row) {
 		s := open[r.Entity]
 		if s == nil || r.Start.Before(s.Start) || r.Start.Sub(s.end()) > longestGap || s.Cores != r.Cores {
 			s = &Series{Entity: r.Entity, Cores: r.Cores, Start: intervalOf(r)}

@@ -21,6 +21,22 @@ type Row struct {
 	part string
 }
 
+// Resource is what a trace is read for.
+type Resource string
+
+// The resources. Only some formats hold memory.
+const (
+	CPU    Resource = "cpu"
+	Memory Resource = "memory"
+)
+
+// Options are how a trace is read.
+type Options struct {
+	Resource Resource
+	// MaxSkippedShare is the share of readings above which it is an error that they had to be skipped.
+	MaxSkippedShare float64
+}
+
 // Problem is a reading that was skipped.
 type Problem struct {
 	File   string `json:"file"`
@@ -72,10 +88,11 @@ func (r *Report) skip(p Problem, readings int64) {
 	}
 }
 
-// earliest and latest are the times that a row may have: whatever is outside is a broken number.
-var (
-	earliest = time.Unix(-86400, 0)
-	latest   = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+// The times that a row may have, in seconds: whatever is outside is a broken number. A span may begin before the epoch, which
+// is when some traces begin.
+const (
+	earliestUnix = -86400
+	latestUnix   = 4102444800 // the year 2100
 )
 
 // longestSpan is the longest time that one reading may stand for.
@@ -86,8 +103,8 @@ func checkRow(r Row) error {
 	switch {
 	case r.Entity == "":
 		return errors.New("the name is empty")
-	case r.Start.Before(earliest) || r.Start.After(latest):
-		return fmt.Errorf("time %d s, must be %d to %d", r.Start.Unix(), earliest.Unix(), latest.Unix())
+	case r.Start.Unix() < earliestUnix || r.Start.Unix() > latestUnix:
+		return fmt.Errorf("time %d s, must be %d to %d", r.Start.Unix(), earliestUnix, latestUnix)
 	case r.Span < 0 || r.Span > longestSpan:
 		return fmt.Errorf("a reading over %v, must be 0 to %v", r.Span, longestSpan)
 	case math.IsNaN(r.Share) || r.Share < 0 || r.Share > 1:

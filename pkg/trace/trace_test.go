@@ -122,7 +122,7 @@ func TestEveryFormatIsReadAsTheSameThing(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []Row
-			report, err := Read(folder(t, tc.files), 0, func(r Row) { got = append(got, r) })
+			report, err := Read(folder(t, tc.files), Options{MaxSkippedShare: 0}, func(r Row) { got = append(got, r) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,14 +161,14 @@ func TestWhatIsNotAUseIsSkippedAndNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t, map[string]string{"u.csv": fmt.Sprintf(good, 600) + tc.line + fmt.Sprintf(good, 2000)})
 			rows := 0
-			report, err := Read(dir, 0.5, func(Row) { rows++ })
+			report, err := Read(dir, Options{MaxSkippedShare: 0.5}, func(Row) { rows++ })
 			if err != nil {
 				t.Fatal(err)
 			}
 			if rows != 2 || report.Readings != 3 || report.Skipped != 1 || report.Problems[0].String() != tc.want {
 				t.Errorf("%d rows, %+v; want 2, and %q", rows, report, tc.want)
 			}
-			_, err = Read(dir, 0.3, func(Row) {})
+			_, err = Read(dir, Options{MaxSkippedShare: 0.3}, func(Row) {})
 			if !errors.Is(err, ErrTooManySkipped) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("a third skipped of three tenths allowed: %v", err)
 			}
@@ -178,7 +178,7 @@ func TestWhatIsNotAUseIsSkippedAndNamed(t *testing.T) {
 
 func TestALineOfManyReadingsIsSkippedAsMany(t *testing.T) {
 	dir := folder(t, map[string]string{"20110303.csv": day("a", func(i int) string { return fmt.Sprint(i % 100) }) + "b,1,2\n"})
-	report, err := Read(dir, 0.5, func(Row) {})
+	report, err := Read(dir, Options{MaxSkippedShare: 0.5}, func(Row) {})
 	if err != nil || report.Readings != 2*samplesPerDay || report.Skipped != samplesPerDay {
 		t.Errorf("%+v, %v", report, err)
 	}
@@ -195,7 +195,7 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 		"two of one name":       {"a.csv": "sample,vm_7,vm_7\n1,2,3\n"},
 	}
 	for name, files := range tests {
-		if _, err := Read(folder(t, files), 1, func(Row) {}); err == nil {
+		if _, err := Read(folder(t, files), Options{MaxSkippedShare: 1}, func(Row) {}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -203,10 +203,10 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.csv.gz"), []byte("not packed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(dir, 1, func(Row) {}); err == nil {
+	if _, err := Read(dir, Options{MaxSkippedShare: 1}, func(Row) {}); err == nil {
 		t.Error("a file that is not packed: no error")
 	}
-	if _, err := Read(filepath.Join(dir, "absent"), 1, func(Row) {}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Read(filepath.Join(dir, "absent"), Options{MaxSkippedShare: 1}, func(Row) {}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 }
@@ -215,7 +215,7 @@ func TestSeriesHaveTheHighestReadingOfEachInterval(t *testing.T) {
 	dir := folder(t, map[string]string{"u.csv": "entity,unix_seconds,cpu_percent\n" +
 		"b,600,10\n" + "b,899,30\n" + "b,1500,20\n" + // 600 to 900, a gap of two, then 1500
 		"a,0,5\n" + fmt.Sprintf("a,%d,7\n", 9*86400)}) // nine days later it is another
-	set, err := Load(dir, 0)
+	set, err := Load(dir, Options{MaxSkippedShare: 0})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,13 +232,35 @@ func TestSeriesHaveTheHighestReadingOfEachInterval(t *testing.T) {
 func TestTheDaysOfAJobMayComeInAnyOrder(t *testing.T) {
 	dir := folder(t, map[string]string{"jobs.csv": "job_id,day,sample,cpu_percent,mem_percent\n" +
 		"5,2,0,6,1\n" + "5,2,1,7,1\n" + "5,1,287,5,1\n" + "5,2,1,9,1\n"})
-	set, err := Load(dir, 0.25)
+	set, err := Load(dir, Options{MaxSkippedShare: 0.25})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Series{{Entity: "5", Cores: 1, Start: time.Unix(86400+287*300, 0).UTC(), Shares: []float32{0.05, 0.06, 0.07}}}
 	if diff := cmp.Diff(want, set.Series); diff != "" || set.Report.Skipped != 1 {
 		t.Errorf("%d skipped, want the repeated one; series (-want +got):\n%s", set.Report.Skipped, diff)
+	}
+}
+
+func TestMemoryIsReadWhereThereIsMemory(t *testing.T) {
+	tests := map[string]struct {
+		files map[string]string
+		want  float64
+	}{
+		"alibaba": {map[string]string{"a.csv": "m_1,600,50,90,,,1,2,3\n"}, 0.9},
+		"google":  {map[string]string{"a.csv": "job_id,day,sample,cpu_percent,mem_percent\n5,1,2,6.5,40\n"}, 0.4},
+		"gwa":     {map[string]string{"a.csv": "Timestamp [ms];CPU cores\n600;4;10000;2500;25;2000;500;0;0;0;0\n"}, 0.25},
+	}
+	for name, tc := range tests {
+		var got []float64
+		_, err := Read(folder(t, tc.files), Options{Resource: Memory}, func(r Row) { got = append(got, r.Share) })
+		if diff := cmp.Diff([]float64{tc.want}, got); err != nil || diff != "" {
+			t.Errorf("%s: %v, shares (-want +got):\n%s", name, err, diff)
+		}
+	}
+	dir := folder(t, map[string]string{"20110303.csv": day("a", func(int) string { return "1" })})
+	if _, err := Read(dir, Options{Resource: Memory}, func(Row) {}); err == nil || !strings.Contains(err.Error(), "hold no memory") {
+		t.Errorf("planetlab: %v", err)
 	}
 }
 
@@ -282,13 +304,13 @@ func FuzzNothingButUsesGetsThrough(f *testing.F) {
 	f.Add(day("a", func(i int) string { return fmt.Sprint(i - 100) }))
 	f.Fuzz(func(t *testing.T, content string) {
 		dir := folder(t, map[string]string{"20110303.csv": content, "vms.csv": "id,s,e,cpu_count,cpu_capacity,m\n9,0,0,2,5200,1\n"})
-		_, err := Read(dir, 1, func(r Row) {
+		_, err := Read(dir, Options{MaxSkippedShare: 1}, func(r Row) {
 			if math.IsNaN(r.Share) || r.Share < 0 || r.Share > 1 || math.IsNaN(r.Cores) || math.IsInf(r.Cores, 0) || r.Cores <= 0 || r.Start.Year() > 2100 {
 				t.Errorf("row %+v", r)
 			}
 		})
 		if err == nil {
-			set, err := Load(dir, 1)
+			set, err := Load(dir, Options{MaxSkippedShare: 1})
 			for _, s := range set.Series {
 				for _, v := range s.Shares {
 					if v != Absent && !(v >= 0 && v <= 1) {
@@ -312,7 +334,7 @@ func TestTheRealTracesAreReadWithHardlyASkip(t *testing.T) {
 		"alibaba-2018-machines": 8, "azure-2017-vms": 50, "bitbrains-2013-vms": 25,
 	}
 	for _, name := range []string{"alibaba-2018-machines", "azure-2017-vms", "bitbrains-2013-vms", "planetlab-2011-vms"} {
-		set, err := Load(filepath.Join(root, name), 0.005)
+		set, err := Load(filepath.Join(root, name), Options{MaxSkippedShare: 0.005})
 		if err != nil {
 			t.Error(err)
 			continue

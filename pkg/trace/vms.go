@@ -13,13 +13,13 @@ import (
 // above the nominal one makes measured MHz exceed the provisioned ones.
 const turbo = 1.2
 
-// mhzShare is use over capacity, both in MHz.
-func mhzShare(use, capacity float64) (float64, error) {
+// shareOf is use over capacity, both in MHz or in KB.
+func shareOf(use, capacity float64) (float64, error) {
 	if capacity <= 0 {
-		return 0, fmt.Errorf("capacity %v MHz, must be above 0", capacity)
+		return 0, fmt.Errorf("capacity %v, must be above 0", capacity)
 	}
 	if use < 0 || use > turbo*capacity {
-		return 0, fmt.Errorf("use %v MHz, must be 0 to %v: the capacity %v and a fifth for turbo", use, turbo*capacity, capacity)
+		return 0, fmt.Errorf("use %v, must be 0 to %v: the capacity %v and a fifth for turbo", use, turbo*capacity, capacity)
 	}
 	return min(1, use/capacity), nil
 }
@@ -36,7 +36,7 @@ type bitbrainsVM struct {
 	cores, mhz float64
 }
 
-func openBitbrains(file string) (parser, error) {
+func openBitbrains(file string, _ Resource) (parser, error) {
 	vms, err := readBitbrainsVMs(filepath.Join(filepath.Dir(file), "vms.csv"))
 	return bitbrains{vms: vms}, err
 }
@@ -97,7 +97,7 @@ func (b bitbrains) rows(record []string, reading func(Row, error)) error {
 	row := Row{Entity: record[0], Start: until.Add(-span), Span: span, Cores: vm.cores}
 	mhz, err := number("cpu_usage_mhz", record[4])
 	if err == nil {
-		row.Share, err = mhzShare(mhz, vm.mhz)
+		row.Share, err = shareOf(mhz, vm.mhz)
 	}
 	reading(row, err)
 	return nil
@@ -107,6 +107,7 @@ func (b bitbrains) rows(record []string, reading func(Row, error)) error {
 // CPU usage [MHZ], CPU usage [%], memory provisioned [KB], memory usage [KB] and four more.
 type gwa struct {
 	entity string
+	what   Resource
 }
 
 func matchesGWA(_ string, first []string) bool {
@@ -126,15 +127,19 @@ func (g gwa) rows(record []string, reading func(Row, error)) error {
 	}
 	row := Row{Entity: g.entity, Start: at.Add(-interval), Span: interval}
 	var capacity, use float64
+	has, uses := 2, 3
+	if g.what == Memory {
+		has, uses = 5, 6
+	}
 	row.Cores, err = number("CPU cores", record[1])
 	if err == nil {
-		capacity, err = number("CPU capacity", record[2])
+		capacity, err = number("capacity", record[has])
 	}
 	if err == nil {
-		use, err = number("CPU usage", record[3])
+		use, err = number("usage", record[uses])
 	}
 	if err == nil {
-		row.Share, err = mhzShare(use, capacity)
+		row.Share, err = shareOf(use, capacity)
 	}
 	reading(row, err)
 	return nil
