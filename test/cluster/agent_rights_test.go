@@ -229,10 +229,13 @@ func testOtherRights(t *testing.T, cp *controlPlane, a *agentClient) {
 		"read a secret":        func() error { _, err := core.Secrets(systemNamespace).Get(ctx, "any", get); return err },
 		"list secrets":         func() error { _, err := core.Secrets("").List(ctx, list); return err },
 		"read a configuration": func() error { _, err := core.ConfigMaps(systemNamespace).Get(ctx, "any", get); return err },
-		"list nodes":           func() error { _, err := core.Nodes().List(ctx, list); return err },
-		"get a pod by name":    func() error { _, err := core.Pods("default").Get(ctx, "any", get); return err },
-		"create a pod":         func() error { _, err := core.Pods("default").Create(ctx, pod, metav1.CreateOptions{}); return err },
-		"delete a pod":         func() error { return core.Pods(systemNamespace).Delete(ctx, "agent-node-a", metav1.DeleteOptions{}) },
+		"list views": func() error {
+			_, err := a.objects.Resource(v1alpha1.NodeUtilizationResource()).List(ctx, list)
+			return err
+		},
+		"get a pod by name": func() error { _, err := core.Pods("default").Get(ctx, "any", get); return err },
+		"create a pod":      func() error { _, err := core.Pods("default").Create(ctx, pod, metav1.CreateOptions{}); return err },
+		"delete a pod":      func() error { return core.Pods(systemNamespace).Delete(ctx, "agent-node-a", metav1.DeleteOptions{}) },
 		"read a pod's log": func() error {
 			_, err := core.Pods(systemNamespace).GetLogs("agent-node-a", &corev1.PodLogOptions{}).DoRaw(ctx)
 			return err
