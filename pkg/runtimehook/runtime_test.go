@@ -34,7 +34,7 @@ type aRuntime struct {
 	updates []*api.ContainerUpdate
 }
 
-func startRuntime(t *testing.T, dir string, containers ...*api.Container) *aRuntime {
+func startRuntime(t testing.TB, dir string, containers ...*api.Container) *aRuntime {
 	t.Helper()
 	r := &aRuntime{socket: filepath.Join(dir, "nri.sock"), pods: []*api.PodSandbox{batchPod(), onlinePod()}, containers: containers}
 	keep := func(updates []*api.ContainerUpdate) {
@@ -66,7 +66,7 @@ func (r *aRuntime) asked() []*api.ContainerUpdate {
 	return r.updates
 }
 
-func (r *aRuntime) create(t *testing.T, pod *api.PodSandbox, id string) (*api.ContainerAdjustment, error) {
+func (r *aRuntime) create(t testing.TB, pod *api.PodSandbox, id string) (*api.ContainerAdjustment, error) {
 	t.Helper()
 	answer, err := r.CreateContainer(t.Context(), &api.CreateContainerRequest{Pod: pod, Container: &api.Container{Id: id, PodSandboxId: pod.Id, Name: "work"}})
 	return answer.GetAdjust(), err
@@ -82,7 +82,7 @@ func onlinePod() *api.PodSandbox {
 }
 
 // socketDir is short enough for a socket's path.
-func socketDir(t *testing.T) string {
+func socketDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "nri-")
 	if err != nil {
@@ -93,7 +93,7 @@ func socketDir(t *testing.T) string {
 }
 
 // runHook runs a hook until the test ends, and waits until the runtime asks it.
-func runHook(t *testing.T, r *aRuntime, change func(*Options)) *Hook {
+func runHook(t testing.TB, r *aRuntime, change func(*Options)) *Hook {
 	t.Helper()
 	o := testOptions()
 	o.SocketPath = r.socket
@@ -110,7 +110,7 @@ func runHook(t *testing.T, r *aRuntime, change func(*Options)) *Hook {
 }
 
 // waitToAsk waits until the runtime asks the hook, which is a moment after it has synchronized it.
-func (r *aRuntime) waitToAsk(t *testing.T, h *Hook) {
+func (r *aRuntime) waitToAsk(t testing.TB, h *Hook) {
 	t.Helper()
 	until(t, "the hook to connect", h.Connected)
 	until(t, "the runtime to ask the hook", func() bool {
@@ -120,7 +120,7 @@ func (r *aRuntime) waitToAsk(t *testing.T, h *Hook) {
 	})
 }
 
-func until(t *testing.T, what string, condition func() bool) {
+func until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) { return condition(), nil })
 	if err != nil {
