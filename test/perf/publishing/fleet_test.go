@@ -32,8 +32,19 @@ type machine []int64
 
 type row struct{ second, permille int64 }
 
-// machines reads the trace. Invalid values (-1 and 101 by the trace's own description) are left out.
+// machines are the trace's machines, second by second.
 func machines(tb testing.TB, f fill) []machine {
+	tb.Helper()
+	rows := readRows(tb)
+	var all []machine
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		all = append(all, seconds(rows[name], f))
+	}
+	return all
+}
+
+// readRows reads the trace, by machine and in order of time. Invalid values (-1 and 101 by the trace's own description) are left out.
+func readRows(tb testing.TB) map[string][]row {
 	tb.Helper()
 	root := os.Getenv("PLIMSOLL_TRACES")
 	if root == "" {
@@ -69,12 +80,10 @@ func machines(tb testing.TB, f fill) []machine {
 			rows[line[0]] = append(rows[line[0]], row{second, int64(percent * 10)})
 		}
 	}
-	var all []machine
-	for _, name := range slices.Sorted(maps.Keys(rows)) {
+	for name := range rows {
 		slices.SortFunc(rows[name], func(a, b row) int { return int(a.second - b.second) })
-		all = append(all, seconds(rows[name], f))
 	}
-	return all
+	return rows
 }
 
 // seconds fills the time between the rows.
@@ -91,4 +100,29 @@ func seconds(rows []row, f fill) machine {
 		}
 	}
 	return m
+}
+
+// BenchmarkTraceRows tells how restless the machines are: how far use is apart, in % of a machine, in rows
+// that are 10 s and 60 s apart, whichever rows lie between.
+func BenchmarkTraceRows(b *testing.B) {
+	rows := readRows(b)
+	for _, apart := range []int64{10, 60} {
+		b.Run(strconv.FormatInt(apart, 10)+"s", func(b *testing.B) {
+			var sum, pairs int64
+			for b.Loop() {
+				sum, pairs = 0, 0
+				for _, of := range rows {
+					for i := range of {
+						for j := i + 1; j < len(of) && of[j].second-of[i].second <= apart; j++ {
+							if of[j].second-of[i].second == apart {
+								sum, pairs = sum+max(of[i].permille-of[j].permille, of[j].permille-of[i].permille), pairs+1
+							}
+						}
+					}
+				}
+			}
+			b.ReportMetric(float64(sum)/float64(pairs)/10, "apart-%")
+			b.ReportMetric(float64(pairs), "pairs")
+		})
+	}
 }

@@ -34,16 +34,16 @@ type due func(now time.Time, told, is int64) bool
 
 // run plays `nodes` nodes for some seconds: node i is machine i modulo their number, from an offset of
 // its own on, so that the nodes do not move together.
-func run(fleet []machine, nodes, length int, newNode func(node int) due) outcome {
+func run(fleet []machine, nodes, length int, newNode func(node int, start time.Time) due) outcome {
+	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	var o outcome
 	writesAt := make([]int, length)
-	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	lag := int(readersLag / time.Second)
 	for node := range nodes {
 		m := fleet[node%len(fleet)]
 		offset := node / len(fleet) * 7919 % len(m)
 		use := func(s int) int64 { return m[(offset+s)%len(m)] }
-		decide := newNode(node)
+		decide := newNode(node, start)
 		told := use(0)
 		sees, pending, pendingSince := told, told, 0
 		for s := range length {
@@ -59,7 +59,7 @@ func run(fleet []machine, nodes, length int, newNode func(node int) due) outcome
 		}
 		o.nodeSeconds += length
 	}
-	for _, n := range writesAt[1:] { // all nodes start in second 0, as no cluster does
+	for _, n := range writesAt {
 		o.mostWrites = max(o.mostWrites, n)
 	}
 	return o
@@ -74,9 +74,11 @@ func pendingOr(sees, pending int64, since, s, lag int) int64 {
 }
 
 // byRule writes as the agent does.
-func byRule(r usage.PublishRule) func(int) due {
-	return func(int) due {
+func byRule(r usage.PublishRule) func(int, time.Time) due {
+	return func(node int, start time.Time) due {
 		var p usage.Publishing
+		// The nodes did not start together, so their heartbeats are not due together.
+		p.Wrote(start.Add(-time.Duration(node*37%120) * time.Second))
 		return func(now time.Time, told, is int64) bool {
 			if !p.Due(r, now, usage.ErrorPermille(told, is, 1000)) {
 				return false
@@ -88,9 +90,9 @@ func byRule(r usage.PublishRule) func(int) due {
 }
 
 // fixedReport writes once in every interval, each node at a phase of its own.
-func fixedReport(interval time.Duration) func(int) due {
+func fixedReport(interval time.Duration) func(int, time.Time) due {
 	every := int64(interval / time.Second)
-	return func(node int) due {
+	return func(node int, _ time.Time) due {
 		return func(now time.Time, _, _ int64) bool { return (now.Unix()+int64(node)*37)%every == 0 }
 	}
 }
