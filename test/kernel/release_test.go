@@ -2,18 +2,21 @@ package kernel
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/audit"
@@ -260,11 +263,22 @@ func TestAnAgentThatIsKilledAtAnyInstantLeavesWhatAReleaseRestores(t *testing.T)
 			a.kill()
 			t.Fatalf("kill %d: after the release (-want +got):\n%s", i, diff)
 		}
+		journal := inodeOf(t, filepath.Join(stateDir, "journal.json"))
 		if _, err := fmt.Fprintln(a.input, "go"); err != nil {
 			t.Fatal(err)
 		}
 		a.says()
-		<-time.After(time.Duration(random.Int64N(int64(12 * time.Millisecond)))) // the random instant
+		instant := time.Duration(random.Int64N(int64(12 * time.Millisecond)))
+		if i%2 == 0 { // at any instant; else just after the journal was written, which a few of the others hit
+			<-time.After(instant)
+		} else {
+			for end := time.Now().Add(time.Second); inodeOf(t, filepath.Join(stateDir, "journal.json")) == journal && time.Now().Before(end); {
+				runtime.Gosched()
+			}
+			for end := time.Now().Add(instant / 100); time.Now().Before(end); {
+				runtime.Gosched()
+			}
+		}
 		a.kill()
 
 		changed := !cmp.Equal(before, snapshot(t, tr.Host, groups))
@@ -292,6 +306,16 @@ func TestAnAgentThatIsKilledAtAnyInstantLeavesWhatAReleaseRestores(t *testing.T)
 		t.Errorf("after the last release (-want +got):\n%s", diff)
 	}
 	wantAuditLog(t, filepath.Join(stateDir, "audit"))
+}
+
+// inodeOf is 0 where there is no file.
+func inodeOf(t testing.TB, file string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil && !errors.Is(err, unix.ENOENT) {
+		t.Fatal(err)
+	}
+	return st.Ino
 }
 
 // wantAuditLog opens the log once more, since the last agent of all may have been killed in a line, and
