@@ -158,8 +158,8 @@ func (a *Actuator) emptySet(s restoring) (above cgroup.Raw, empty bool) {
 // filled says that an empty cpuset that cannot be empty has what it is worth.
 func (a *Actuator) filled(s restoring) bool {
 	above, empty := a.emptySet(s)
-	if !empty || !slices.Equal(s.before, above) {
-		return false
+	if !empty || a.host.Mode == cgroup.V2 || !slices.Equal(s.before, above) {
+		return false // v2 takes an empty set back from groups that have groups, only not from one with tasks
 	}
 	children, err := os.ReadDir(s.dir)
 	return err == nil && slices.ContainsFunc(children, fs.DirEntry.IsDir)
