@@ -127,12 +127,10 @@ func (e *Envelope) between(from, until int, quantilePermille int32) Amounts {
 	missRate := 1 - float64(min(max(quantilePermille, 500), 999))/1000
 	capacity := float64(e.capacity)
 	peak, base := e.margins.peak(&e.slots, from, until, e.open.peak, missRate, capacity)
-	// A cold start lends by the share of the first day that is known, and nothing in the first hour.
-	switch n := e.slots.measured; {
-	case n < slotsPerHour:
-		peak = capacity
-	case n < slotsPerDay:
-		peak += max(0, capacity-peak) * (1 - float64(n)/slotsPerDay)
+	// A cold start lends by the square root of the share of the first day that is known: nothing before the first slot is
+	// closed, a fifth after an hour, half after six.
+	if n := e.slots.measured; n < slotsPerDay {
+		peak += max(0, capacity-peak) * (1 - math.Sqrt(float64(n)/slotsPerDay))
 	}
 	a := Amounts{Peak: bounded(peak, e.capacity)}
 	a.Base = min(bounded(base, e.capacity), a.Peak)

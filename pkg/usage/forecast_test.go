@@ -55,12 +55,23 @@ func TestWithoutAFreshMeasurementThereIsNoForecast(t *testing.T) {
 	}
 }
 
-func TestAColdStartLendsNothingAndSaysSo(t *testing.T) {
+func TestAColdStartLendsLittleAndSaysSo(t *testing.T) {
 	f := newForecaster(t)
-	now := feed(f, 3, constant(500))
+	now := feed(f, 1, constant(500)).Add(-time.Second)
 	got, ok := f.Peak(now, time.Hour, 990)
-	if !ok || !got.ColdStart || got.PeakMilliCPU != 10_000 || got.ConfidencePermille > 10 {
-		t.Errorf("after 15 minutes: %+v, %v; want the whole capacity, cold, hardly any confidence", got, ok)
+	if !ok || !got.ColdStart || got.PeakMilliCPU != 10_000 || got.ConfidencePermille != 0 {
+		t.Errorf("in the first slot: %+v, %v; want the whole capacity, cold, no confidence", got, ok)
+	}
+	last := got.PeakMilliCPU
+	for _, c := range []struct {
+		slots           int
+		lowest, highest int64 // of 10000, with 500 in use: what is lent is at most 9500 x sqrt(slots/288)
+	}{{2, 9_200, 9_999}, {12, 8_000, 9_000}, {72, 5_200, 6_000}, {287, 500, 1_000}} {
+		got, ok := f.Peak(feed(f, c.slots+1, constant(500)), time.Hour, 990)
+		if !ok || !got.ColdStart || got.PeakMilliCPU < c.lowest || got.PeakMilliCPU > c.highest || got.PeakMilliCPU > last {
+			t.Errorf("after %d slots: %+v, %v; want a peak from %d to %d", c.slots, got, ok, c.lowest, c.highest)
+		}
+		last = got.PeakMilliCPU
 	}
 }
 
