@@ -20,7 +20,6 @@ func fleet(b *testbed, nodes int) []fwk.NodeInfo {
 		u := utilization(name, b.now(), int64(i%4000))
 		u.Status.Forecast = steps(b.now().Truncate(time.Hour), 15*time.Minute, 96, daily(8, 20, int64(i%1000), int64(i%3000)))
 		node := fakeNode(name, 4000)
-		node.generation = int64(i) << 32
 		for j := range podsPerNode {
 			pod := newPod(string(uidOf(i, j)), withCPU("50m"))
 			pod.Labels = map[string]string{"app": "web", "team": "payments", "pod-template-hash": "5d4f8c7b9"}
@@ -94,7 +93,7 @@ func BenchmarkFilterAndScoreOneOf5000NodesOf30Pods(b *testing.B) {
 		})
 	}
 	b.Run("walk", func(b *testing.B) {
-		benchmarkJudging(b, bed, nodes, newPod("incoming", withCPU("400m")), func(i int) { nodes[i].(*fakeNodeInfo).generation++ })
+		benchmarkJudging(b, bed, nodes, newPod("incoming", withCPU("400m")), func(i int) { nodes[i].(*fakeNodeInfo).generation = generations.Add(1) })
 	})
 }
 

@@ -3,6 +3,7 @@ package loadaware
 import (
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,9 @@ func (n *fakeNodeInfo) GetRequested() fwk.Resource        { return &n.requested 
 func (n *fakeNodeInfo) GetNonZeroRequested() fwk.Resource { return &n.nonZero }
 func (n *fakeNodeInfo) GetGeneration() int64              { return n.generation }
 
+// generations is what the scheduler numbers the states of all nodes with.
+var generations atomic.Int64
+
 // put puts a pod on the node, as the scheduler does when it assumes one.
 func (n *fakeNodeInfo) put(pods ...fwk.PodInfo) {
 	for _, p := range pods {
@@ -63,7 +67,7 @@ func (n *fakeNodeInfo) put(pods ...fwk.PodInfo) {
 			n.requested.scalars[name] += v
 		}
 		n.nonZero.milliCPU += r.Non0CPU
-		n.generation++
+		n.generation = generations.Add(1)
 	}
 }
 
@@ -77,6 +81,7 @@ func fakeNode(name string, milliCPU int64, pods ...fwk.PodInfo) *fakeNodeInfo {
 		allocatable: fakeResource{milliCPU: milliCPU, memory: 64 << 30},
 		requested:   fakeResource{scalars: map[corev1.ResourceName]int64{}},
 	}
+	n.generation = generations.Add(1)
 	n.put(pods...)
 	return n
 }
@@ -170,11 +175,11 @@ func (b *testbed) publish(u *v1alpha1.NodeUtilization) {
 }
 
 // judge is what the plugin makes of one node for a pod, in a cycle of its own.
-func (b *testbed) judge(pod *corev1.Pod, node *fakeNodeInfo) (prospect, reason) {
+func (b *testbed) judge(pod *corev1.Pod, node *fakeNodeInfo) (Prospect, reason) {
 	b.t.Helper()
 	c := b.newCycle(pod)
 	o := b.outlookOf(c, node.node, node)
-	return b.foreseen(o, &c.need, node, c.now), b.refuse(o, &c.need, c.now)
+	return b.foreseen(o, &c.need, node, c), b.refuse(o, &c.need, c.since)
 }
 
 // peak is the load that the node would have at its worst.

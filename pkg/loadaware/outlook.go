@@ -2,6 +2,7 @@ package loadaware
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,21 +14,23 @@ import (
 // never changes; it is computed once for each state of the node's pods and not once for each pod to place.
 // CPU is in milli-cores. Index k of an hourly array is the k-th hour from the present one on.
 type outlook struct {
-	generation int64 // of the scheduler's NodeInfo
-	validUntil int64 // Unix nanoseconds
-	known      bool  // there is a measurement of this very node
-	measuredAt time.Time
+	generation int64        // of the scheduler's NodeInfo
+	validUntil int64        // Unix nanoseconds
+	born       int64        // the first Snapshot that has the View this was made from
+	measuredAt int64        // by the plugin's own clock
+	died       atomic.Int64 // the first Snapshot that has it no more; 0 as long as it is there
+	known      bool         // there is a measurement of this very node
+	hours      int          // within the horizon
 
+	worstPeak                          int64 // the highest within the horizon
 	allocatable, requested             int64
 	memoryAllocatable, memoryRequested int64
 	byRequests                         int64 // estimates by request of all pods that are not batch
 	promisedBatch                      int64 // the same of all batch pods
 	batchUse                           int64 // measured
 	pressure                           int64 // pressure as CPU that is missing
-	worstPeak                          int64 // the highest within the horizon
 	onlineMemory, unknownMemory        int64 // bytes; unknown is by estimate
 	logTail                            float64
-	hours                              int // within the horizon
 
 	// risky is the hours within the horizon, riskyCount of them, that no other one exceeds both in median and
 	// in spread: only they can be the ones of most risk for a pod that uses the same at all hours.
@@ -47,14 +50,26 @@ const (
 	fadingStep = 5 * time.Second
 )
 
-// outlookOf returns the node's outlook, from the View's cache if the node's pods are the same as then.
+// outlookOf returns the node's outlook, nil for a node of which nothing is known. While neither the node's
+// pods nor its measurement change, all cycles use the same one.
 func (p *Plugin) outlookOf(c *cycle, node *corev1.Node, nodeInfo fwk.NodeInfo) *outlook {
+	generation := nodeInfo.GetGeneration()
+	slot := p.shortcut.slot(generation)
+	if o := slot.Load(); o != nil && o.generation == generation && c.unixNano < o.validUntil && o.in(c.snapshot) {
+		return o
+	}
 	v := c.snapshot.View(node.Name)
 	if v == nil {
 		return nil
 	}
+	o := p.outlookFrom(v, c, node, nodeInfo, generation)
+	slot.Store(o)
+	return o
+}
+
+// outlookFrom returns the outlook of the View, from its cache if the node's pods are the same as then.
+func (p *Plugin) outlookFrom(v *View, c *cycle, node *corev1.Node, nodeInfo fwk.NodeInfo, generation int64) *outlook {
 	cached := p.index < len(v.outlooks) // not so for a View from before this profile was built
-	generation := nodeInfo.GetGeneration()
 	if cached {
 		if o := v.outlooks[p.index].Load(); o != nil && o.generation == generation && c.unixNano < o.validUntil {
 			return o
@@ -62,10 +77,38 @@ func (p *Plugin) outlookOf(c *cycle, node *corev1.Node, nodeInfo fwk.NodeInfo) *
 	}
 	o := p.newOutlook(v, node, nodeInfo, c.now)
 	o.generation = generation
-	if cached {
-		v.outlooks[p.index].Store(o)
+	if !cached {
+		return o
+	}
+	v.outlooks[p.index].Store(o)
+	if died := v.died.Load(); died != 0 { // the View was replaced meanwhile, and what it had then was told
+		o.died.Store(died)
 	}
 	return o
+}
+
+// in says whether the outlook is made from a View that is in the Snapshot.
+func (o *outlook) in(s *Snapshot) bool {
+	if o.born > s.sequence {
+		return false
+	}
+	died := o.died.Load()
+	return died == 0 || died > s.sequence
+}
+
+// shortcut finds outlooks by the generation of the NodeInfo, which no two states of any nodes share: two
+// reads of memory instead of the ten or so of a search by name. It is a cache of fixed size; what it finds is
+// checked, and what it does not find is in the View.
+type shortcut struct {
+	slots [1 << shortcutBits]atomic.Pointer[outlook]
+}
+
+// shortcutBits makes room for six times 5,000 nodes, so that few share a slot.
+const shortcutBits = 15
+
+func (s *shortcut) slot(generation int64) *atomic.Pointer[outlook] {
+	const golden = 0x9E3779B97F4A7C15 // spreads consecutive numbers
+	return &s.slots[uint64(generation)*golden>>(64-shortcutBits)]
 }
 
 func (p *Plugin) newOutlook(v *View, node *corev1.Node, nodeInfo fwk.NodeInfo, now time.Time) *outlook {
@@ -73,7 +116,7 @@ func (p *Plugin) newOutlook(v *View, node *corev1.Node, nodeInfo fwk.NodeInfo, n
 	o := &outlook{
 		validUntil: now.Truncate(time.Hour).Add(time.Hour).UnixNano(), // when hour 0 is another
 		known:      v.nodeUID == "" || v.nodeUID == node.UID,
-		measuredAt: v.measuredAt,
+		measuredAt: p.since(v.measuredAt), born: v.born,
 
 		allocatable: clamp(allocatable.GetMilliCPU(), 0, maxMilliCPU), requested: requested.GetMilliCPU(),
 		memoryAllocatable: clamp(allocatable.GetMemory(), 0, maxBytes), memoryRequested: requested.GetMemory(),

@@ -414,7 +414,7 @@ func TestAnOldMeasurementGivesWayToRequestsGradually(t *testing.T) {
 	b.clock = at(0)
 	b.publish(u)
 	same := placed(newPod("b", withCPU("600m"))) // so that requests move nothing
-	measuredAt := func(second float64) prospect {
+	measuredAt := func(second float64) Prospect {
 		b.clock = at(second)
 		f, _ := b.judge(newPod("p", withCPU("0")), fakeNode("n2", 8000, same))
 		return f

@@ -58,6 +58,16 @@ type Plugin struct {
 	waiting  *waiting
 	metrics  *metrics
 	now      func() time.Time
+	start    time.Time // that since counts from
+	shortcut *shortcut
+	latest   atomic.Pointer[latestCycle]
+}
+
+// latestCycle is the cycle that was begun last, and whose it is: most reads are of it, and this one is
+// quicker than the framework's.
+type latestCycle struct {
+	state fwk.CycleState
+	cycle *cycle
 }
 
 // Factory builds the plugin for each profile of one scheduler. The profiles differ in their arguments and
@@ -85,7 +95,7 @@ func (f *Factory) New(ctx context.Context, args runtime.Object, handle fwk.Handl
 		f.store = newStore(logger, time.Now)
 		f.store.metrics.register(logger)
 		f.store.records.serve(logger)
-		go watch(klog.NewContext(ctx, logger), client, f.store)
+		go follow(klog.NewContext(ctx, logger), client, f.store)
 	}
 	p := newPlugin(*a, handle.ProfileName(), f.store, time.Now)
 	p.waiting.activator = handle
@@ -100,7 +110,7 @@ func newPlugin(args v1alpha1.LoadAwareArgs, profile string, s *store, now func()
 		stale:       time.Duration(args.StaleAfterSeconds) * time.Second,
 		batchMaxAge: time.Duration(args.BatchMaxAgeSeconds) * time.Second,
 		snapshot:    &s.current, history: s.history, records: s.records, metrics: s.metrics,
-		now: now,
+		now: now, start: now(), shortcut: &shortcut{},
 	}
 	p.waiting = newWaiting(p)
 	p.index = s.join(p)
@@ -116,6 +126,7 @@ type cycle struct {
 	snapshot *Snapshot
 	now      time.Time
 	unixNano int64 // now
+	since    int64 // now, by the plugin's own clock
 	need     podNeed
 	record   *record
 }
@@ -125,26 +136,38 @@ func (c *cycle) Clone() fwk.StateData { return c }
 
 func (p *Plugin) newCycle(pod *corev1.Pod) *cycle {
 	now := p.now()
-	c := &cycle{snapshot: p.snapshot.Load(), now: now, unixNano: now.UnixNano(), need: p.needOf(pod, now)}
+	c := &cycle{snapshot: p.snapshot.Load(), now: now, unixNano: now.UnixNano(), since: p.since(now), need: p.needOf(pod, now)}
 	c.record = p.records.begin(pod, p, &c.need, now)
 	return c
 }
 
 // cycleOf is what PreFilter left, or a new cycle where PreFilter is switched off in the profile.
 func (p *Plugin) cycleOf(state fwk.CycleState, pod *corev1.Pod) *cycle {
+	if latest := p.latest.Load(); latest != nil && latest.state == state {
+		return latest.cycle
+	}
 	if data, err := state.Read(stateKey); err == nil {
 		if c, ok := data.(*cycle); ok {
 			return c
 		}
 	}
+	return p.begin(state, pod)
+}
+
+// begin begins the cycle that state is of.
+func (p *Plugin) begin(state fwk.CycleState, pod *corev1.Pod) *cycle {
 	c := p.newCycle(pod)
 	state.Write(stateKey, c)
+	p.latest.Store(&latestCycle{state, c})
 	return c
 }
 
+// since is a time as nanoseconds of the plugin's own clock, which never leaps.
+func (p *Plugin) since(t time.Time) int64 { return int64(t.Sub(p.start)) }
+
 // PreFilter takes the snapshot that this scheduling cycle works on. It excludes no node.
 func (p *Plugin) PreFilter(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	state.Write(stateKey, p.newCycle(pod))
+	p.begin(state, pod)
 	return nil, nil
 }
 
@@ -160,7 +183,7 @@ func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *corev1.Pod
 	}
 	c := p.cycleOf(state, pod)
 	o := p.outlookOf(c, node, nodeInfo)
-	why := p.refuse(o, &c.need, c.now)
+	why := p.refuse(o, &c.need, c.since)
 	if why == reasonNone {
 		return nil
 	}
@@ -189,7 +212,7 @@ func (p *Plugin) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod,
 	}
 	c := p.cycleOf(state, pod)
 	o := p.outlookOf(c, node, nodeInfo)
-	return p.foreseen(o, &c.need, nodeInfo, c.now).Raw, nil
+	return p.foreseen(o, &c.need, nodeInfo, c).Raw, nil
 }
 
 // ScoreExtensions returns the plugin: its raw scores are finer than the framework's.

@@ -124,8 +124,11 @@ func TestOneCycleSeesOneMoment(t *testing.T) {
 		t.Fatalf("PreFilter = %v, %v; want all nodes and success", result, status)
 	}
 	cloned := state.Clone()
+	node, other := fakeNode("n1", 4000), fakeNode("n1", 4000)
+	if _, status := b.Score(t.Context(), state, pod, other); !status.IsSuccess() {
+		t.Fatal(status.AsError())
+	}
 	b.publish(utilization("n1", at(1), 2800))
-	node := fakeNode("n1", 4000)
 	score := func(state fwk.CycleState) int64 {
 		t.Helper()
 		got, status := b.Score(t.Context(), state, pod, node)
@@ -141,6 +144,14 @@ func TestOneCycleSeesOneMoment(t *testing.T) {
 	// With PreFilter switched off, Score begins the cycle: 1/2 x (1 + 1 - 3200/3200)
 	if got := score(newFakeState()); got != 500_000 {
 		t.Errorf("score in the next cycle = %d, want 500000", got)
+	}
+	// What the next cycle found is not what the old one goes by, and what the old one found not what this one does.
+	if got, gotCloned := score(state), score(cloned); got != 750_000 || gotCloned != got {
+		t.Errorf("score in the old cycle = %d, of a clone %d; want 750000 still", got, gotCloned)
+	}
+	node = other
+	if got := score(newFakeState()); got != 500_000 {
+		t.Errorf("score of what the old cycle has judged before = %d, want 500000", got)
 	}
 }
 

@@ -27,7 +27,7 @@ const ConfigzName = v1alpha1.GroupName + "/" + Name
 
 const (
 	maxRecords       = 256
-	maxRecordedNodes = 32
+	maxRecordedNodes = 16
 	maxRefusedNodes  = 16
 )
 
@@ -73,7 +73,7 @@ type RefusedNode struct {
 type NodeDecision struct {
 	Node  string `json:"node"`
 	Score int64  `json:"score"` // after normalisation
-	prospect
+	Prospect
 }
 
 // record is a Decision in the making.
@@ -177,7 +177,7 @@ func (p *Plugin) recordScores(c *cycle, scores fwk.NodeScoreList) {
 		o := p.outlookOf(c, node, infos[i])
 		e.decision.Nodes = append(e.decision.Nodes, NodeDecision{
 			Node: node.Name, Score: normal(scores[i].Score, high, span),
-			prospect: p.foreseen(o, &c.need, infos[i], c.now),
+			Prospect: p.foreseen(o, &c.need, infos[i], c),
 		})
 	}
 }

@@ -21,8 +21,8 @@ const (
 	fullMarksRange = maxRaw / 5
 )
 
-// prospect is what a node will carry with the pod on it, and what follows. CPU in milli-cores.
-type prospect struct {
+// Prospect is what a node will carry with the pod on it, and what follows. CPU in milli-cores.
+type Prospect struct {
 	Age          time.Duration `json:"ageNanoseconds"` // of the measurement; 0 where there is none
 	Staleness    float64       `json:"staleness"`      // 0: by measurement, 1: by requests
 	Median       int64         `json:"medianMilliCPU"`
@@ -46,11 +46,11 @@ const (
 )
 
 // staleness is 0 up to the age freshSeconds and 1 from staleAfterSeconds on, or without a measurement.
-func (p *Plugin) staleness(o *outlook, now time.Time) float64 {
+func (p *Plugin) staleness(o *outlook, since int64) float64 {
 	if o == nil || !o.known {
 		return 1
 	}
-	age := now.Sub(o.measuredAt)
+	age := time.Duration(since - o.measuredAt)
 	switch {
 	case age <= p.fresh:
 		return 0
@@ -66,17 +66,17 @@ func (p *Plugin) staleness(o *outlook, now time.Time) float64 {
 // A latency-sensitive pod is refused where the node's use would exceed its limit. Nothing that is not known
 // keeps it from being placed, and neither does a node that is below what its pods asked for as long as the
 // requests leave room: then the requests bound its use. A batch pod needs a measurement of the node that is young.
-func (p *Plugin) refuse(o *outlook, need *podNeed, now time.Time) reason {
+func (p *Plugin) refuse(o *outlook, need *podNeed, since int64) reason {
 	if need.batch {
 		switch {
 		case o == nil || !o.known:
 			return reasonNoMeasurement
-		case now.Sub(o.measuredAt) >= p.batchMaxAge:
+		case time.Duration(since-o.measuredAt) >= p.batchMaxAge:
 			return reasonStale
 		}
 		return reasonNone
 	}
-	if o == nil || !o.known || now.Sub(o.measuredAt) >= p.stale {
+	if o == nil || !o.known || time.Duration(since-o.measuredAt) >= p.stale {
 		return reasonNone
 	}
 	if limit := p.args.MaxCPUPercent; limit > 0 {
@@ -158,16 +158,16 @@ func (d doubt) apply(peak, spread float64) (peakOut, spreadOut float64) {
 
 // foreseen is what the node will carry with the pod on it. o is nil for a node of which nothing is known;
 // nodeInfo then tells what its pods asked for.
-func (p *Plugin) foreseen(o *outlook, need *podNeed, nodeInfo fwk.NodeInfo, now time.Time) prospect {
+func (p *Plugin) foreseen(o *outlook, need *podNeed, nodeInfo fwk.NodeInfo, c *cycle) Prospect {
 	if o == nil || !o.known {
 		return p.byRequests(need, nodeInfo)
 	}
-	f := prospect{Age: now.Sub(o.measuredAt), Staleness: p.staleness(o, now), SafeLine: o.allocatable * p.args.SafeCPUPercent / 100}
+	f := Prospect{Age: time.Duration(c.since - o.measuredAt), Staleness: p.staleness(o, c.since), SafeLine: o.allocatable * p.args.SafeCPUPercent / 100}
 	d := doubt{staleness: f.Staleness, requests: float64(o.byRequests), pressure: float64(o.pressure)}
 	f.Pressure = int64((1 - d.staleness) * d.pressure)
 	if need.batch {
 		d.pressure = 0 // which is taken off in another way
-		peak, _ := d.apply(float64(o.lastingPeak(need.duration, now)), 0)
+		peak, _ := d.apply(float64(o.lastingPeak(need.duration, c.now)), 0)
 		f.Peak, f.Median, f.Batch = int64(peak), int64(peak), max(o.promisedBatch, o.batchUse)
 		f.Raw = rawBatch(f, need.requestMilliCPU)
 		return f
@@ -180,8 +180,8 @@ func (p *Plugin) foreseen(o *outlook, need *podNeed, nodeInfo fwk.NodeInfo, now 
 }
 
 // byRequests is what a node will carry of which nothing is known, by what the scheduler has added up.
-func (p *Plugin) byRequests(need *podNeed, nodeInfo fwk.NodeInfo) prospect {
-	f := prospect{Staleness: 1, SafeLine: clamp(nodeInfo.GetAllocatable().GetMilliCPU(), 0, maxMilliCPU) * p.args.SafeCPUPercent / 100}
+func (p *Plugin) byRequests(need *podNeed, nodeInfo fwk.NodeInfo) Prospect {
+	f := Prospect{Staleness: 1, SafeLine: clamp(nodeInfo.GetAllocatable().GetMilliCPU(), 0, maxMilliCPU) * p.args.SafeCPUPercent / 100}
 	f.Peak = clamp(nodeInfo.GetNonZeroRequested().GetMilliCPU(), 0, maxMilliCPU) * p.args.Estimates.LatencySensitive.RequestPercent / 100
 	if need.batch {
 		f.Median = f.Peak
@@ -230,7 +230,7 @@ func expectedExcess(peak, spread, line, logTail float64) float64 {
 //	1/2 / (1 + excess/(tolerance x line)) + 1/2 x peak/line
 //
 // The second half is 0 where the peak is above the line. More load never scores higher under LeastRisk.
-func rawOnline(f prospect, strategy v1alpha1.ScoringStrategy) int64 {
+func rawOnline(f Prospect, strategy v1alpha1.ScoringStrategy) int64 {
 	line := float64(f.SafeLine)
 	if line <= 0 {
 		return 0
@@ -250,7 +250,7 @@ func rawOnline(f prospect, strategy v1alpha1.ScoringStrategy) int64 {
 // the pod runs, less where online services wait for CPU already.
 //
 //	(line - peak - batch - pod) / line x (1 - pressure/line)
-func rawBatch(f prospect, podMilliCPU int64) int64 {
+func rawBatch(f Prospect, podMilliCPU int64) int64 {
 	line := float64(f.SafeLine)
 	if line <= 0 {
 		return 0

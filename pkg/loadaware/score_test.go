@@ -42,19 +42,19 @@ func TestExpectedExcessIsTheIntegralOfTheTail(t *testing.T) {
 
 func TestRawScoresFollowTheFormula(t *testing.T) {
 	tests := map[string]struct {
-		f                    prospect
+		f                    Prospect
 		wantSpread, wantPack int64
 	}{
 		// 1/2 x (1/(1+0) + 1 - 0/3200)
-		"an idle node":          {prospect{SafeLine: 3200}, 1_000_000, 500_000},
-		"half of the safe line": {prospect{SafeLine: 3200, Median: 1600, Peak: 1600}, 750_000, 750_000},
-		"the safe line itself":  {prospect{SafeLine: 3200, Median: 3200, Peak: 3200}, 500_000, 1_000_000},
+		"an idle node":          {Prospect{SafeLine: 3200}, 1_000_000, 500_000},
+		"half of the safe line": {Prospect{SafeLine: 3200, Median: 1600, Peak: 1600}, 750_000, 750_000},
+		"the safe line itself":  {Prospect{SafeLine: 3200, Median: 3200, Peak: 3200}, 500_000, 1_000_000},
 		// An excess of 160 is the tolerance of 5 % of 3200: 1/2 x 1/(1+1)
-		"above the safe line":                {prospect{SafeLine: 3200, Median: 3360, Peak: 3360, ExpectedOver: 160}, 250_000, 250_000},
-		"pressure is in the peak already":    {prospect{SafeLine: 3200, Median: 1600, Peak: 1600, Pressure: 800}, 750_000, 750_000},
-		"a node without CPU scores nothing":  {prospect{}, 0, 0},
-		"an absurd load does not overflow":   {prospect{SafeLine: 3200, Median: maxMilliCPU, Peak: maxMilliCPU, ExpectedOver: maxMilliCPU}, 0, 0},
-		"a negative capacity scores nothing": {prospect{SafeLine: -5}, 0, 0},
+		"above the safe line":                {Prospect{SafeLine: 3200, Median: 3360, Peak: 3360, ExpectedOver: 160}, 250_000, 250_000},
+		"pressure is in the peak already":    {Prospect{SafeLine: 3200, Median: 1600, Peak: 1600, Pressure: 800}, 750_000, 750_000},
+		"a node without CPU scores nothing":  {Prospect{}, 0, 0},
+		"an absurd load does not overflow":   {Prospect{SafeLine: 3200, Median: maxMilliCPU, Peak: maxMilliCPU, ExpectedOver: maxMilliCPU}, 0, 0},
+		"a negative capacity scores nothing": {Prospect{SafeLine: -5}, 0, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,12 +11,13 @@ const shardCount = 256
 // Snapshot is the Views of all nodes at one moment. It never changes; with returns another
 // one that shares all but one shard with it.
 type Snapshot struct {
-	seed   maphash.Seed
-	shards [shardCount]map[string]*View
+	sequence int64 // one more than that of the Snapshot before
+	seed     maphash.Seed
+	shards   [shardCount]map[string]*View
 }
 
 func newSnapshot() *Snapshot {
-	return &Snapshot{seed: maphash.MakeSeed()}
+	return &Snapshot{seed: maphash.MakeSeed(), sequence: 1}
 }
 
 // View returns what is known of the node, nil if nothing is.
@@ -31,6 +32,7 @@ func (s *Snapshot) shardOf(node string) int {
 // with returns the snapshot with v as the node's View; a nil v removes the node.
 func (s *Snapshot) with(node string, v *View) *Snapshot {
 	next := *s
+	next.sequence++
 	i := s.shardOf(node)
 	next.shards[i] = maps.Clone(s.shards[i])
 	if v == nil {
@@ -48,6 +50,9 @@ func (s *Snapshot) set(node string, v *View) {
 		s.shards[i] = make(map[string]*View)
 	}
 	s.shards[i][node] = v
+	if v.born == 0 {
+		v.born = s.sequence
+	}
 }
 
 // each calls f for every node of which something is known.

@@ -32,6 +32,8 @@ type View struct {
 	forecast           *forecast
 	workloads          []*workload
 
+	born int64        // the first Snapshot that has this View
+	died atomic.Int64 // the first one that has it no more; 0 as long as it is there
 	// outlooks is for each profile of the scheduler what it last made of this View: a cache that lives and
 	// dies with the View, each entry valid for one state of the node's pods.
 	outlooks []atomic.Pointer[outlook]
@@ -133,6 +135,16 @@ func newForecast(f *v1alpha1.Forecast) *forecast {
 		quantilePermille: clamp(int64(f.QuantilePermille), 600, 999),
 		peak:             f.PeakMilliCPU, median: f.MedianMilliCPU,
 		peakMemoryBytes: clamp(f.PeakMemoryBytes, 0, maxBytes),
+	}
+}
+
+// replaced tells the View, and what was made of it, that the Snapshot has another one instead.
+func (v *View) replaced(s *Snapshot) {
+	v.died.Store(s.sequence)
+	for i := range v.outlooks {
+		if o := v.outlooks[i].Load(); o != nil {
+			o.died.Store(s.sequence)
+		}
 	}
 }
 

@@ -112,7 +112,7 @@ func (p *Plugin) cooled(before, after *View, need *podNeed, now time.Time) bool 
 		o := v.measuredOnly(p)
 		o.foresee(v, now)
 		o.summarise()
-		return p.refuse(o, need, now) == reasonNone
+		return p.refuse(o, need, p.since(now)) == reasonNone
 	}
 	if need.batch && before != nil && before.age(now) >= p.batchMaxAge {
 		return admits(after)
@@ -122,7 +122,7 @@ func (p *Plugin) cooled(before, after *View, need *podNeed, now time.Time) bool 
 
 // measuredOnly is the outlook of a node of which only the measurement is at hand.
 func (v *View) measuredOnly(p *Plugin) *outlook {
-	o := &outlook{known: true, measuredAt: v.measuredAt, allocatable: v.capacity.MilliCPU, memoryAllocatable: v.capacity.MemoryBytes}
+	o := &outlook{known: true, measuredAt: p.since(v.measuredAt), allocatable: v.capacity.MilliCPU, memoryAllocatable: v.capacity.MemoryBytes}
 	o.hours = p.horizonHours()
 	o.onlineMemory = v.onlineMemory()
 	return o

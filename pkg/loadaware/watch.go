@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -41,11 +43,10 @@ func newRESTClient(config *rest.Config) (*rest.RESTClient, error) {
 	return rest.RESTClientFor(c)
 }
 
-// watch keeps the store up to date until ctx ends. That NodeUtilization is not served yet is no
+// follow keeps the store up to date until ctx ends. That NodeUtilization is not served yet is no
 // failure: the store stays empty, and is filled once the kind appears.
-func watch(ctx context.Context, client rest.Interface, s *store) {
-	lw := cache.NewListWatchFromClient(client, v1alpha1.NodeUtilizationResource().Resource, metav1.NamespaceAll, fields.Everything())
-	reflector := cache.NewReflectorWithOptions(lw, &v1alpha1.NodeUtilization{}, s, cache.ReflectorOptions{Name: Name})
+func follow(ctx context.Context, client rest.Interface, s *store) {
+	reflector := cache.NewReflectorWithOptions(listWatch(client), &v1alpha1.NodeUtilization{}, s, cache.ReflectorOptions{Name: Name})
 	// The reflector's own loop would log an error at each try for as long as the CRD is missing.
 	backoff := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 4, Cap: 8 * time.Second, Jitter: 0.2}
 	logged := ""
@@ -53,6 +54,27 @@ func watch(ctx context.Context, client rest.Interface, s *store) {
 		logged = logOnce(klog.FromContext(ctx), reflector.ListAndWatchWithContext(ctx), logged)
 		return false, nil
 	})
+}
+
+// listWatch lists as client-go does, and watches with a decoder of our own.
+func listWatch(client rest.Interface) *cache.ListWatch {
+	resource := v1alpha1.NodeUtilizationResource().Resource
+	lw := cache.NewListWatchFromClient(client, resource, metav1.NamespaceAll, fields.Everything())
+	lw.WatchFunc = nil
+	lw.WatchFuncWithContext = func(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
+		options.Watch = true
+		request := client.Get().Resource(resource).VersionedParams(&options, metav1.ParameterCodec)
+		if options.TimeoutSeconds != nil {
+			request = request.Timeout(time.Duration(*options.TimeoutSeconds) * time.Second)
+		}
+		body, err := request.Stream(ctx)
+		if err != nil {
+			return nil, err
+		}
+		reporter := apierrors.NewClientErrorReporter(http.StatusInternalServerError, http.MethodGet, "ClientWatchDecoding")
+		return apiwatch.NewStreamWatcherWithLogger(klog.FromContext(ctx), newEventDecoder(body), reporter), nil
+	}
+	return lw
 }
 
 // logOnce logs why a watch ended, unless that is what was logged last. It returns what was logged last.
@@ -118,8 +140,7 @@ func (s *store) Add(obj any) error {
 	current := s.current.Load()
 	before := current.View(u.Name)
 	after := s.accept(u, before)
-	s.current.Store(current.with(u.Name, after))
-	s.follow(before, after)
+	s.replace(current.with(u.Name, after), before, after)
 	return nil
 }
 
@@ -137,8 +158,7 @@ func (s *store) Delete(obj any) error {
 	s.rejected.Delete(u.Name)
 	current := s.current.Load()
 	before := current.View(u.Name)
-	s.current.Store(current.with(u.Name, nil))
-	s.follow(before, nil)
+	s.replace(current.with(u.Name, nil), before, nil)
 	return nil
 }
 
@@ -149,6 +169,7 @@ func (s *store) Replace(list []any, _ string) error {
 	defer s.mu.Unlock()
 	current := s.current.Load()
 	next := newSnapshot()
+	next.sequence = current.sequence + 1
 	for _, obj := range list {
 		u, err := asNodeUtilization(obj)
 		if err != nil {
@@ -159,10 +180,13 @@ func (s *store) Replace(list []any, _ string) error {
 		}
 	}
 	s.current.Store(next)
-	current.each(func(name string, before *View) { s.follow(before, next.View(name)) })
+	current.each(func(name string, before *View) {
+		before.replaced(next)
+		s.derive(before, next.View(name))
+	})
 	next.each(func(name string, after *View) {
 		if current.View(name) == nil {
-			s.follow(nil, after)
+			s.derive(nil, after)
 		}
 	})
 	if !s.synced {
@@ -175,8 +199,17 @@ func (s *store) Replace(list []any, _ string) error {
 // Resync has nothing to do: nothing is derived from the views that could be lost.
 func (s *store) Resync() error { return nil }
 
-// follow lets what is derived from the Views follow a change of one.
-func (s *store) follow(before, after *View) {
+// replace makes next the current Snapshot, in which one node has the View after instead of before.
+func (s *store) replace(next *Snapshot, before, after *View) {
+	s.current.Store(next)
+	if before != nil {
+		before.replaced(next)
+	}
+	s.derive(before, after)
+}
+
+// derive lets what is derived from the Views follow a change of one.
+func (s *store) derive(before, after *View) {
 	if before == nil && after == nil {
 		return
 	}

@@ -93,7 +93,7 @@ func TestWatchStartsBeforeTheKindExistsAndPicksItUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), klog.Background()))
 	s := newStore(klog.Background(), time.Now)
 	var wg sync.WaitGroup
-	wg.Go(func() { watch(ctx, client, s) })
+	wg.Go(func() { follow(ctx, client, s) })
 	defer wg.Wait()
 	defer cancel()
 
