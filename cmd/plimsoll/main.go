@@ -57,7 +57,7 @@ func command() *cobra.Command {
 		Use: "plimsoll", Short: "Look into what Plimsoll does on a node, and plan what it could do",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(auditCommand(), backtestCommand())
+	root.AddCommand(auditCommand(), backtestCommand(), explainCommand())
 	return root
 }
 
