@@ -24,3 +24,17 @@ hack/tool.sh controller-gen paths="./$api" \
 
 # The page of every kernel setting, from the table that the agent goes by.
 go run ./hack/knobsdoc >"$tree/docs/knobs.md"
+
+# The arguments of the scheduler plugin, from their comments.
+{
+  echo '# Arguments of LoadAware'
+  echo
+  echo 'Written by hack/update-generated.sh from pkg/api/v1alpha1. They stand in a scheduler profile under'
+  echo '`pluginConfig`, `name: LoadAware`, `args`; docs/scheduler.md has an example.'
+  for type in LoadAwareArgs Estimates Estimate ScoringStrategy; do
+    echo
+    echo '```go'
+    go doc "./$api" "$type" | sed -e 1,2d -e '/^func (/d'
+    echo '```'
+  done
+} >"$tree/docs/loadaware-args.md"
