@@ -26,15 +26,16 @@ hack/tool.sh controller-gen paths="./$api" \
 go run ./hack/knobsdoc >"$tree/docs/knobs.md"
 
 # The arguments of the scheduler plugin, from their comments.
+fence=$(printf '\140\140\140')
 {
   echo '# Arguments of LoadAware'
   echo
   echo 'Written by hack/update-generated.sh from pkg/api/v1alpha1. They stand in a scheduler profile under'
-  echo '`pluginConfig`, `name: LoadAware`, `args`; docs/scheduler.md has an example.'
+  echo 'pluginConfig, name LoadAware, args; docs/scheduler.md has an example.'
   for type in LoadAwareArgs Estimates Estimate ScoringStrategy; do
     echo
-    echo '```go'
+    echo "${fence}go"
     go doc "./$api" "$type" | sed -e 1,2d -e '/^func (/d'
-    echo '```'
+    echo "$fence"
   done
 } >"$tree/docs/loadaware-args.md"
