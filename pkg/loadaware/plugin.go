@@ -226,7 +226,7 @@ func (p *Plugin) NormalizeScore(_ context.Context, state fwk.CycleState, pod *co
 	normalise(scores)
 	if p.args.Mode == v1alpha1.ModeObserve {
 		for i := range scores {
-			scores[i].Score = fwk.MinScore
+			scores[i].Score = minScore
 		}
 	}
 	return nil

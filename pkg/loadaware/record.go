@@ -3,6 +3,7 @@ package loadaware
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -252,7 +253,17 @@ func (s *served) MarshalJSON() ([]byte, error) {
 func (r *records) serve(logger klog.Logger) {
 	c, err := configz.New(ConfigzName)
 	if err == nil {
-		err = c.Set(&served{metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: KindRecord}, r})
+		object := &served{metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: KindRecord}, r}
+		switch set := any(c).(type) {
+		case interface {
+			Set(object runtime.Object) error
+		}:
+			err = set.Set(object)
+		case interface{ Set(object any) }: // until Kubernetes 1.35
+			set.Set(object)
+		default:
+			err = fmt.Errorf("%T has no Set that is known", c)
+		}
 	}
 	if err != nil { // two schedulers in one process, as in tests: the first one's record is served
 		logger.Info("The record of decisions is not served", "err", err)

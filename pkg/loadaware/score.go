@@ -10,6 +10,9 @@ import (
 )
 
 const (
+	// minScore and maxScore are the framework's, under names that all its releases have.
+	minScore, maxScore int64 = 0, 100
+
 	// maxRaw is the highest raw score. NormalizeScore brings raw scores to the framework's 0 to 100; a pod that
 	// takes a thousandth of a node must still make a difference before that.
 	maxRaw = 1_000_000
@@ -279,5 +282,5 @@ func spanOf(scores fwk.NodeScoreList) (span, high int64) {
 }
 
 func normal(raw, high, span int64) int64 {
-	return fwk.MaxScore - (high-raw)*fwk.MaxScore/span
+	return maxScore - (high-raw)*maxScore/span
 }
