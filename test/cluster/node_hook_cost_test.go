@@ -115,8 +115,10 @@ func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cr
 	if _, err := runtime.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: created.ContainerId}); err != nil {
 		t.Fatalf("stopping a container: %v", err)
 	}
-	if _, err := runtime.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: created.ContainerId}); err != nil {
-		t.Fatalf("removing a container: %v", err)
-	}
+	// The runtime may take a container that was stopped for a running one a moment longer.
+	eventually(t, "a stopped container to be removed", func(ctx context.Context) (bool, error) {
+		_, err := runtime.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: created.ContainerId})
+		return err == nil, nil
+	})
 	return took, asked
 }
