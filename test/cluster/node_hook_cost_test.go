@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/wait"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -112,13 +113,14 @@ func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cr
 	if hook != nil {
 		_, asked = hook.PodOf(created.ContainerId)
 	}
-	if _, err := runtime.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: created.ContainerId}); err != nil {
-		t.Fatalf("stopping a container: %v", err)
-	}
-	// The runtime may take a container that was stopped for a running one a moment longer.
-	eventually(t, "a stopped container to be removed", func(ctx context.Context) (bool, error) {
-		_, err := runtime.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: created.ContainerId})
-		return err == nil, nil
+	// The runtime may hear of the end of a container only after it was asked to remove it.
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		_, last = runtime.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: created.ContainerId})
+		return last == nil, nil
 	})
+	if err != nil {
+		t.Fatalf("removing a container: %v: %v", err, last)
+	}
 	return took, asked
 }
