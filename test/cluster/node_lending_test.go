@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/agent"
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/usage"
 )
 
@@ -37,6 +39,9 @@ func TestLendingOnARealNode(t *testing.T) {
 		t.Skip("a real node needs root: run the tests as root to cover it")
 	}
 	n := startNode(t)
+	if others := n.othersMilliCPU(t); others > 300 {
+		t.Skipf("needs a machine that is otherwise idle: other programs use %d thousandths of a core, which the node cannot lend", others)
+	}
 	n.haveHistory(t)
 	n.installLending(t)
 	service := n.startPod(t, "service", nil, "")
@@ -162,9 +167,50 @@ func (n *node) offersAtLeast(t *testing.T, milliCPU int64, limit time.Duration) 
 	return last
 }
 
+// othersMilliCPU is the CPU that programs beside the cluster use, in thousandths of a core.
+func (n *node) othersMilliCPU(t *testing.T) int64 {
+	t.Helper()
+	r := cgroup.NewReader(n.host)
+	defer r.Close()
+	used := func() (micros int64) {
+		whole, _, err := n.host.ReadNode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster, err := r.Read(path.Dir(n.host.Kubepods))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return whole.CPUBusyMicros.Value - cluster.CPUMicros.Value
+	}
+	const window = 3 * time.Second
+	before := used()
+	time.Sleep(window) // what is measured is what happens meanwhile
+	return (used() - before) * 1000 / window.Microseconds()
+}
+
+// testStep tries a few times: other programs of the machine may hold a step up, and one that was in time
+// shows that the agent was.
 func (n *node) testStep(t *testing.T, service *corev1.Pod) {
+	const tries = 3
+	for try := 1; ; try++ {
+		late := n.step(t, service)
+		if late == "" {
+			break
+		}
+		if try == tries {
+			t.Fatalf("%s, in each of %d tries", late, tries)
+		}
+		t.Log(late)
+	}
+	n.describesIt(t)
+}
+
+// step says what was late, if anything was.
+func (n *node) step(t *testing.T, service *corev1.Pod) (late string) {
+	t.Helper()
 	const step = 500 // of the up to 2000 that the service then takes
-	before := n.offersAtLeast(t, 700, patience)
+	before := n.offersAtLeast(t, 600, patience)
 	began := time.Now()
 	n.signal(t, service, syscall.SIGCONT)
 	var after int64
@@ -176,7 +222,7 @@ func (n *node) testStep(t *testing.T, service *corev1.Pod) {
 	fell := time.Since(began)
 	t.Logf("from %d to %d milli-cores in %v", before, after, fell)
 	if fell > 2*time.Second {
-		t.Errorf("it fell %v after the step, want at most 2 s", fell)
+		late = fmt.Sprintf("it fell %v after the step, want at most 2 s", fell)
 	}
 	n.signal(t, service, syscall.SIGSTOP)
 	stopped := time.Now()
@@ -185,10 +231,13 @@ func (n *node) testStep(t *testing.T, service *corev1.Pod) {
 	rose := time.Since(stopped)
 	t.Logf("back at %d or more after %v", enough, rose)
 	// raiseAfter, up to an eighth of it, a tick of a second and the ten-second average of other work
-	if rose < raiseAfter-time.Second || rose > raiseAfter+raiseAfter/8+13*time.Second {
+	if rose < raiseAfter-time.Second {
 		t.Errorf("it rose %v after the load ended, want it once %v are over", rose, raiseAfter)
 	}
-	n.describesIt(t)
+	if rose > raiseAfter+raiseAfter/8+13*time.Second {
+		late = fmt.Sprintf("it rose %v after the load ended, want it once %v are over", rose, raiseAfter)
+	}
+	return late
 }
 
 // describesIt checks that a person sees the sum.
