@@ -184,9 +184,9 @@ func (n *node) othersMilliCPU(t *testing.T) int64 {
 		return whole.CPUBusyMicros.Value - cluster.CPUMicros.Value
 	}
 	const window = 3 * time.Second
-	before := used()
-	time.Sleep(window) // what is measured is what happens meanwhile
-	return (used() - before) * 1000 / window.Microseconds()
+	before, began := used(), time.Now()
+	eventually(t, "some seconds to measure", func(context.Context) (bool, error) { return time.Since(began) >= window, nil })
+	return (used() - before) * 1000 / time.Since(began).Microseconds()
 }
 
 // testStep tries a few times: other programs of the machine may hold a step up, and one that was in time
