@@ -9,8 +9,8 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 )
 
-// mostPasses of setPolicy over a group's threads: threads that a thread starts before it has the policy
-// start without it. What is left after that is set at the next tick.
+// mostPolicyPasses bounds how often setPolicy goes over a group's threads: those that a thread starts before
+// it has the policy start without it. What is left after that is set at the next tick.
 const mostPolicyPasses = 3
 
 // setPolicy gives every thread that the file lists a scheduling policy. Threads that end meanwhile are

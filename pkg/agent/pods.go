@@ -25,8 +25,6 @@ type podInfo struct {
 	Realtime bool
 	// Unconverted is true for a batch pod that the admission policy did not convert.
 	Unconverted bool
-	// Containers are the IDs of its containers.
-	Containers []string
 	// Workload is the pod's topmost owner as namespace/Kind/name.
 	Workload string
 	// Started is when the kubelet took the pod on; zero while it is not known.
@@ -78,7 +76,7 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 	}
 	info := podInfo{
 		Namespace: pod.Namespace, Name: pod.Name, Class: v1alpha1.ClassOf(pod.Labels, pod.Spec.PriorityClassName),
-		Containers: containerIDs(pod), Workload: pod.Annotations[cachedWorkload],
+		Workload: pod.Annotations[cachedWorkload],
 	}
 	_, converted := pod.Annotations[v1alpha1.BatchResourcesAnnotation]
 	info.Unconverted = info.Class == v1alpha1.ClassBatch && !converted

@@ -13,30 +13,23 @@ func realtimeKnobs() []qos.Knob { return []qos.Knob{qos.CPURealtimeRuntime, qos.
 
 // readRealtime adds what strategy realtime needs to know of a pod: its containers and the settings of all
 // groups from the tier down. It does so for pods that ask, and, until they end, for those that did. A
-// setting that cannot be read is left out: it is asked for anew.
+// setting that cannot be read is asked for anew.
 func (s *sensor) readRealtime(r *reading, p *pod, group cgroup.Pod) {
 	if !slices.Contains(s.knobs, qos.CPUPolicy) || !p.Info.Realtime && !s.askedRealtime[p.UID] {
 		return
 	}
 	s.askedRealtime[p.UID] = true
 	read := func(g string) {
-		if _, known := r.Settings[g]; known {
-			return
+		if _, known := r.Settings[g]; !known {
+			r.Settings[g], _ = s.settings(g, realtimeKnobs())
 		}
-		settings := map[qos.Knob]qos.Setting{}
-		for _, k := range realtimeKnobs() {
-			if v, err := s.host.ReadSetting(g, k); err == nil {
-				settings[k] = v
-			}
-		}
-		r.Settings[g] = settings
 	}
 	for tier := path.Dir(group.Path); len(tier) >= len(s.host.Kubepods); tier = path.Dir(tier) {
 		read(tier)
 	}
 	read(group.Path)
 	for _, c := range group.Containers {
-		if slices.Contains(p.Info.Containers, c.ID) { // the sandbox is not among them
+		if uid, ok := s.pods.podOfContainer(c.ID); ok && uid == p.UID { // the sandbox is no container's
 			p.Containers = append(p.Containers, c.Path)
 			read(c.Path)
 		}

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -159,18 +160,25 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 	}
 }
 
-func (s *sensor) readSettings(r *reading, group string) error {
-	settings := map[qos.Knob]qos.Setting{}
+// readSettings reads the settings of the batch branch. Those of strategy realtime are other groups'.
+func (s *sensor) readSettings(r *reading, branch string) (err error) {
+	knobs := slices.DeleteFunc(slices.Clone(s.knobs), func(k qos.Knob) bool { return slices.Contains(realtimeKnobs(), k) })
+	r.Settings[branch], err = s.settings(branch, knobs)
+	return err
+}
+
+// settings reads knobs of a group. One that cannot be read is in the error, and not OK.
+func (s *sensor) settings(group string, knobs []qos.Knob) (map[qos.Knob]qos.Setting, error) {
+	settings := make(map[qos.Knob]qos.Setting, len(knobs))
 	var errs []error
-	for _, k := range s.knobs {
+	for _, k := range knobs {
 		v, err := s.host.ReadSetting(group, k)
 		if err != nil {
 			errs = append(errs, err)
 		}
 		settings[k] = v
 	}
-	r.Settings[group] = settings
-	return errors.Join(errs...)
+	return settings, errors.Join(errs...)
 }
 
 // state is what the strategies may see of a reading.

@@ -24,9 +24,6 @@ const (
 // ErrHiddenThreads means that a group has threads that this process has no number for.
 var ErrHiddenThreads = errors.New("the group's threads are in another PID namespace: the agent's pod needs hostPID: true")
 
-// schedReset is set beside the policy of a thread whose children start with the fair policy (sched(7)).
-const schedResetOnFork = 0x40000000
-
 // IsThreadList says whether a knob's file is one that lists threads.
 func IsThreadList(file string) bool { return file == threadsFileV1 || file == threadsFileV2 }
 
@@ -65,7 +62,7 @@ func readPolicy(dir, file string) (string, error) {
 		case err != nil:
 			return "", fmt.Errorf("reading the scheduling policy of thread %d: %w", id, err)
 		}
-		switch attr.Policy &^ schedResetOnFork {
+		switch attr.Policy {
 		case unix.SCHED_NORMAL, unix.SCHED_BATCH:
 			other = true
 		case unix.SCHED_RR:

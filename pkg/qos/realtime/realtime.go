@@ -113,7 +113,11 @@ func step(args Args, s qos.State) qos.Plan {
 			budget(g, share)
 		case g.Kind == qos.KindContainer && g.Realtime && siblings > 0:
 			budget(g, share/int64(siblings))
-			if plan.Notes = append(plan.Notes, policyNotes(g)...); takesPolicy(g) {
+			switch g.Settings[qos.CPUPolicy].Value {
+			case qos.PolicyNoThreads: // not yet
+			case qos.PolicyOwn:
+				plan.Notes = append(plan.Notes, fmt.Sprintf("%s has threads with a scheduling policy of their own, and is left alone", g.Path))
+			default:
 				want(g, qos.CPUPolicy, qos.RoundRobin(args.Priority), "the pod asks for real-time priority")
 			}
 		case g.Kind == qos.KindContainer && strings.HasPrefix(g.Settings[qos.CPUPolicy].Value, qos.RoundRobin(args.Priority)):
@@ -121,18 +125,4 @@ func step(args Args, s qos.State) qos.Plan {
 		}
 	}
 	return plan
-}
-
-// takesPolicy is false for a container without threads, which there is nothing to set of yet, and for one
-// whose threads have policies of its own choosing.
-func takesPolicy(g qos.Group) bool {
-	v := g.Settings[qos.CPUPolicy].Value
-	return v != qos.PolicyNoThreads && v != qos.PolicyOwn
-}
-
-func policyNotes(g qos.Group) []string {
-	if g.Settings[qos.CPUPolicy].Value != qos.PolicyOwn {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s has threads with a scheduling policy of their own, and is left alone", g.Path)}
 }
