@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +25,8 @@ type actor struct {
 	auditor    *auditor
 	log        *slog.Logger
 	contests   contests
-	// pending is what writes that have not ended yet rest on, by group and knob.
-	pending map[string]map[string]string
+	// pending is writes that have not ended yet, by group and knob.
+	pending map[string]unended
 
 	// changes are the last outcomes, newest first.
 	changes []v1alpha1.ChangeStatus
@@ -37,9 +36,15 @@ type actor struct {
 	notes  map[string]bool
 }
 
+// unended is who wanted a write that has not ended yet, and what it rests on.
+type unended struct {
+	strategy string
+	inputs   map[string]string
+}
+
 func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audit *auditor, log *slog.Logger) *actor {
 	return &actor{strategies: strategies, actuator: actuator, metrics: m, auditor: audit, log: log,
-		contests: contests{}, pending: map[string]map[string]string{},
+		contests: contests{}, pending: map[string]unended{},
 		latest: map[string]v1alpha1.ChangeStatus{}, notes: map[string]bool{}}
 }
 
@@ -47,7 +52,7 @@ func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audi
 func (a *actor) act(s qos.State, podOf func(group string) string) {
 	for _, r := range a.actuator.Finished() {
 		key := knobKey(r.Change)
-		a.settle(s.Now, a.ownerOf(r.Change.Knob), r, podOf(r.Change.Group), a.pending[key])
+		a.settle(s.Now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
 		delete(a.pending, key)
 	}
 	for _, strategy := range a.strategies {
@@ -55,7 +60,7 @@ func (a *actor) act(s qos.State, podOf func(group string) string) {
 		for _, n := range plan.Notes {
 			a.note(strategy.Name, n)
 		}
-		if foreign := strategy.Foreign(plan); len(foreign) > 0 {
+		if foreign := strategy.Foreign(s, plan); len(foreign) > 0 {
 			a.note(strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
 			continue
 		}
@@ -69,7 +74,7 @@ func (a *actor) act(s qos.State, podOf func(group string) string) {
 		for _, r := range a.actuator.Apply(changes) {
 			inputs := inputsOf(s, r.Change)
 			if r.Pending { // told of when it has ended
-				a.pending[knobKey(r.Change)] = inputs
+				a.pending[knobKey(r.Change)] = unended{strategy.Name, inputs}
 				continue
 			}
 			a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)
@@ -93,16 +98,6 @@ func (a *actor) settle(now time.Time, strategy string, r actuate.Result, pod str
 	if news := a.record(now, strategy, r.Change, outcome, problem); news {
 		a.auditor.change(now, strategy, r, pod, inputs)
 	}
-}
-
-// ownerOf is the strategy that claims a knob.
-func (a *actor) ownerOf(k qos.Knob) string {
-	for _, s := range a.strategies {
-		if slices.Contains(s.Knobs, k) {
-			return s.Name
-		}
-	}
-	return ""
 }
 
 func knobKey(c qos.Change) string { return c.Group + "\x00" + string(c.Knob) }

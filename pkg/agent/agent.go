@@ -116,7 +116,7 @@ func Run(ctx context.Context, o Options) error {
 func (o Options) hookOptions(host cgroup.Host, nodeMilliCPU int64, strategies []running, m *metrics) runtimehook.Options {
 	c := o.Config.RuntimeHook
 	branchQuota := slices.ContainsFunc(strategies, func(s running) bool {
-		return s.mode == v1alpha1.ModeEnforce && slices.Contains(s.Knobs, qos.CPUQuota)
+		return s.mode == v1alpha1.ModeEnforce && s.Claims(qos.CPUQuota, qos.KindBatchBranch)
 	})
 	fallback := runtimehook.Fallback{MilliCPU: c.Fallback.MilliCPU, MemoryBytes: c.Fallback.MemoryBytes}
 	if fallback.MilliCPU == 0 {
@@ -262,11 +262,15 @@ func modeOf(c *v1alpha1.AgentConfiguration, name string) v1alpha1.Mode {
 	return v1alpha1.ModeOff
 }
 
-// knobsOf is every knob that some strategy claims.
-func knobsOf(strategies []running) []qos.Knob {
+// knobsOf is every knob that some strategy claims on a kind of group.
+func knobsOf(strategies []running, kind qos.Kind) []qos.Knob {
 	var knobs []qos.Knob
 	for _, s := range strategies {
-		knobs = append(knobs, s.Knobs...)
+		for _, k := range s.Knobs {
+			if s.Claims(k, kind) {
+				knobs = append(knobs, k)
+			}
+		}
 	}
 	return knobs
 }

@@ -59,7 +59,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 	}
 	l := &loop{
 		config: o.Config,
-		sensor: newSensor(host, knobsOf(strategies), lookup{watch, hook}),
+		sensor: newSensor(host, strategies, lookup{watch, hook}),
 		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
 		actor:  newActor(strategies, actuator, m, audit, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
 		windows:   newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),

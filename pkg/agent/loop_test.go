@@ -87,7 +87,7 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 	actuator := actuate.New(tree.host, journal)
 	l := &loop{
 		config:  config,
-		sensor:  newSensor(tree.host, knobsOf(strategies), noPods{}),
+		sensor:  newSensor(tree.host, strategies, noPods{}),
 		meter:   usage.NewMeter(10 * time.Second),
 		actor:   newActor(strategies, actuator, m, newTestAuditor(t), log),
 		hook:    runtimehook.New(runtimehook.Options{Log: log}),

@@ -15,7 +15,7 @@ func realtimeKnobs() []qos.Knob { return []qos.Knob{qos.CPURealtimeRuntime, qos.
 // groups from the tier down. It does so for pods that ask, and, until they end, for those that did. A
 // setting that cannot be read is asked for anew.
 func (s *sensor) readRealtime(r *reading, p *pod, group cgroup.Pod) {
-	if !slices.Contains(s.knobs, qos.CPUPolicy) || !p.Info.Realtime && !s.askedRealtime[p.UID] {
+	if !slices.Contains(s.knobs[qos.KindContainer], qos.CPUPolicy) || !p.Info.Realtime && !s.askedRealtime[p.UID] {
 		return
 	}
 	s.askedRealtime[p.UID] = true

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -50,8 +49,9 @@ type sensor struct {
 	tracker *cgroup.Tracker
 	reader  *cgroup.Reader
 	node    *cgroup.NodeReader
-	knobs   []qos.Knob
-	pods    podLookup
+	// knobs are those that some strategy claims, by the kind of group that it claims them on.
+	knobs map[qos.Kind][]qos.Knob
+	pods  podLookup
 	// askedRealtime are the pods, by UID, that ask for real-time priority or did.
 	askedRealtime map[string]bool
 }
@@ -59,7 +59,11 @@ type sensor struct {
 // scanEvery is after how many readings the groups are scanned whole: half a minute at the default tick.
 const scanEvery = 30
 
-func newSensor(host cgroup.Host, knobs []qos.Knob, pods podLookup) *sensor {
+func newSensor(host cgroup.Host, strategies []running, pods podLookup) *sensor {
+	knobs := map[qos.Kind][]qos.Knob{}
+	for _, kind := range []qos.Kind{qos.KindBatchBranch, qos.KindPod, qos.KindContainer} {
+		knobs[kind] = knobsOf(strategies, kind)
+	}
 	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods,
 		askedRealtime: map[string]bool{}}
 }
@@ -160,10 +164,9 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 	}
 }
 
-// readSettings reads the settings of the batch branch. Those of strategy realtime are other groups'.
+// readSettings reads the settings of the batch branch.
 func (s *sensor) readSettings(r *reading, branch string) (err error) {
-	knobs := slices.DeleteFunc(slices.Clone(s.knobs), func(k qos.Knob) bool { return slices.Contains(realtimeKnobs(), k) })
-	r.Settings[branch], err = s.settings(branch, knobs)
+	r.Settings[branch], err = s.settings(branch, s.knobs[qos.KindBatchBranch])
 	return err
 }
 

@@ -24,6 +24,26 @@ func TestTwoClaimantsOfOneKnobAreNamed(t *testing.T) {
 	}
 }
 
+func TestAKnobMayHaveAnotherOwnerOnAnotherKindOfGroup(t *testing.T) {
+	branch := Strategy{Name: "branch", Knobs: []Knob{CPUQuota}, Kinds: []Kind{KindBatchBranch}}
+	pods := Strategy{Name: "pods", Knobs: []Knob{CPUQuota}, Kinds: []Kind{KindPod, KindContainer}}
+	all := Strategy{Name: "all", Knobs: []Knob{CPUQuota}}
+	containers := Strategy{Name: "containers", Knobs: []Knob{CPUQuota}, Kinds: []Kind{KindContainer}}
+	for name, tc := range map[string]struct {
+		strategies []Strategy
+		conflict   bool
+	}{
+		"kinds apart":                    {[]Strategy{branch, pods}, false},
+		"a kind in common":               {[]Strategy{pods, containers}, true},
+		"every kind, last":               {[]Strategy{branch, all}, true},
+		"every kind, first, and a third": {[]Strategy{all, branch, pods}, true},
+	} {
+		if err := CheckOwners(tc.strategies); (err != nil) != tc.conflict {
+			t.Errorf("%s: error %v, want one: %v", name, err, tc.conflict)
+		}
+	}
+}
+
 func TestDiffKeepsOnlyWhatIsNotSo(t *testing.T) {
 	state := func(s Setting) State {
 		return State{Groups: []Group{{Path: "/b", Settings: map[Knob]Setting{CPUIdle: s}}}}
@@ -61,10 +81,13 @@ func TestBindKeepsMemoryBetweenSteps(t *testing.T) {
 }
 
 func TestAChangeToAnUnclaimedKnobIsForeign(t *testing.T) {
-	s := Strategy{Name: "s", Knobs: []Knob{CPUIdle}}
+	s := Strategy{Name: "s", Knobs: []Knob{CPUIdle}, Kinds: []Kind{KindBatchBranch}}
+	st := State{Groups: []Group{{Path: "/b", Kind: KindBatchBranch}, {Path: "/b/c", Kind: KindBatchContainer}}}
 	stray := Change{Group: "/b", Knob: "cpu.quota", Value: "1"}
-	p := Plan{Changes: []Change{{Group: "/b", Knob: CPUIdle, Value: "1"}, stray}}
-	if diff := cmp.Diff([]Change{stray}, s.Foreign(p)); diff != "" {
+	otherKind := Change{Group: "/b/c", Knob: CPUIdle, Value: "1"}
+	unknown := Change{Group: "/x", Knob: CPUIdle, Value: "1"}
+	p := Plan{Changes: []Change{{Group: "/b", Knob: CPUIdle, Value: "1"}, stray, otherKind, unknown}}
+	if diff := cmp.Diff([]Change{stray, otherKind, unknown}, s.Foreign(st, p)); diff != "" {
 		t.Errorf("foreign changes (-want +got):\n%s", diff)
 	}
 }

@@ -26,7 +26,7 @@ func Factory() qos.Factory {
 
 // New returns the strategy.
 func New(Args) qos.Strategy {
-	return qos.Strategy{Name: Name, Knobs: []qos.Knob{qos.CPUIdle}, Step: step}
+	return qos.Strategy{Name: Name, Knobs: []qos.Knob{qos.CPUIdle}, Kinds: []qos.Kind{qos.KindBatchBranch}, Step: step}
 }
 
 // step wants cpu.idle=1 on the batch branch, blind or not: the plan that protects the online side is

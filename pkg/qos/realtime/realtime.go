@@ -73,7 +73,8 @@ func validate(a Args) error {
 func New(args Args) qos.Strategy {
 	return qos.Strategy{
 		Name: Name, Knobs: []qos.Knob{qos.CPURealtimeRuntime, qos.CPUPolicy},
-		Step: func(s qos.State) qos.Plan { return step(args, s) },
+		Kinds: []qos.Kind{qos.KindTier, qos.KindPod, qos.KindContainer},
+		Step:  func(s qos.State) qos.Plan { return step(args, s) },
 	}
 }
 
