@@ -144,7 +144,7 @@ func memoryKnobs() []KnobSpec {
 		{
 			Knob: qos.MemoryLow, Summary: "memory that is reclaimed only when nothing unprotected is left",
 			Unit: "bytes", Range: bytesRange, V2: v2("memory.low", "4.5"),
-			Rules:         "Counts only up to what the groups above have.",
+			Rules:         "Counts only up to what the groups above have. v1 has nothing like it: memory.soft_limit_in_bytes does not hold at a limit of a group above.",
 			AlsoWrittenBy: memoryQoS, Undo: "write 0", codec: memoryNumber("memory.low", ""),
 		},
 		{

@@ -32,24 +32,21 @@ func (tr *tree) knob(group string, name qos.Knob) knob {
 	return knob{tr, spec, group}
 }
 
-// optional is what a kernel may be built without, whatever its version.
-var optional = map[qos.Knob]string{
-	qos.IOLatency: "CONFIG_BLK_CGROUP_IOLATENCY", qos.IOWeight: "CONFIG_BLK_CGROUP_IOCOST, or bfq on v1",
-	qos.ResctrlSchemata: "a CPU with cache allocation, and resctrl mounted", qos.CoreCookie: "CONFIG_SCHED_CORE, and no file is involved",
-}
-
 // present skips a test of a knob that this host does not have, and fails it where it should have it.
 func (k knob) present() {
 	t := k.tr.t
 	t.Helper()
 	in := k.spec.In(k.tr.Mode)
+	if k.spec.Knob == qos.CoreCookie {
+		t.Skip("core.cookie has no file to write: see the test of what a cookie does")
+	}
 	if len(in.Files) == 0 {
 		t.Skipf("needs %s, which cgroup %s does not have", k.spec.Knob, k.tr.Mode)
 	}
 	dir, err := k.tr.KnobDir(k.group, k.spec.Knob)
 	there := err == nil && exists(filepath.Join(dir, in.Files[0]))
-	if why, ok := optional[k.spec.Knob]; ok && !there {
-		t.Skipf("needs %s: %s (Linux %s)", k.spec.Knob, why, in.Since)
+	if !there {
+		lacks(t, k.tr.Mode, k.spec.Knob, in.Since)
 	}
 	var major, minor int
 	if _, err := fmt.Sscanf(in.Since, "%d.%d", &major, &minor); err != nil {
@@ -110,7 +107,7 @@ func (k knob) restore(original cgroup.Raw) {
 }
 
 // disk is a disk that can be throttled: that of uncachedFile.
-func disk(t *testing.T, file string) string {
+func disk(t testing.TB, file string) string {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(file, &st); err != nil {

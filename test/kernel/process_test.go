@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,10 +51,12 @@ func obey(commands io.Reader, answers io.Writer) {
 	fmt.Fprintln(answers, "ready")
 	var held [][]byte
 	var files []*os.File
+	var streamed atomic.Int64
 	for lines := bufio.NewScanner(commands); lines.Scan(); {
 		verb, argument, _ := strings.Cut(lines.Text(), " ")
 		n, _ := strconv.Atoi(argument)
 		var err error
+		answer := usedMicros
 		switch verb {
 		case "burn": // this much more CPU time of our own, in microseconds
 			for until := usedMicros() + int64(n); usedMicros() < until; {
@@ -72,11 +76,15 @@ func obey(commands io.Reader, answers io.Writer) {
 			if b, err = unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE); err == nil {
 				held = append(held, b)
 			}
-		case "read": // readBytes of a file, which stay in the page cache
+		case "read": // readBytes of a file, which stay in the page cache; OFFSET NAME, or NAME alone
 			var f *os.File
 			if f, err = readFile(argument); err == nil {
 				files = append(files, f)
 			}
+		case "stream": // from a file, past the page cache, for ever: readers and its name
+			err = stream(argument, &streamed)
+		case "streamed": // how many blocks were read so far
+			answer = streamed.Load
 		default:
 			err = fmt.Errorf("no such command")
 		}
@@ -84,7 +92,7 @@ func obey(commands io.Reader, answers io.Writer) {
 			fmt.Fprintf(answers, "failed: %s: %v\n", lines.Text(), err)
 			continue
 		}
-		fmt.Fprintln(answers, usedMicros())
+		fmt.Fprintln(answers, answer())
 	}
 	runtime.KeepAlive(held)
 	runtime.KeepAlive(files)
@@ -94,12 +102,21 @@ func obey(commands io.Reader, answers io.Writer) {
 const readBytes = 32 << 20
 
 // readFile gives the file still open: the pages of a block device go with the last who has it open.
-func readFile(name string) (*os.File, error) {
+func readFile(argument string) (*os.File, error) {
+	offset := int64(0)
+	name := argument
+	if number, rest, ok := strings.Cut(argument, " "); ok {
+		var err error
+		if offset, err = strconv.ParseInt(number, 10, 64); err != nil {
+			return nil, err
+		}
+		name = rest
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.CopyN(io.Discard, struct{ io.Reader }{f}, readBytes)
+	_, err = io.Copy(io.Discard, struct{ io.Reader }{io.NewSectionReader(f, offset, readBytes)})
 	return f, err
 }
 
@@ -156,11 +173,13 @@ func (tr *tree) start(group string) *process {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		tr.wake()
 		_ = c.Process.Kill() // it may have ended
 		_ = c.Wait()         // killed: there is no other outcome
 	})
+	tr.ends = append(tr.ends, end)
+	t.Cleanup(end)
 	p := &process{t: t, pid: c.Process.Pid, input: input, answers: bufio.NewReader(output)}
 	if tr.Mode != cgroup.V2 {
 		for _, h := range tr.hierarchies {
@@ -171,6 +190,14 @@ func (tr *tree) start(group string) *process {
 		t.Fatalf("the process says %q, want ready", got)
 	}
 	return p
+}
+
+// endAll ends every process that was started so far, and takes what they held from their groups.
+func (tr *tree) endAll() {
+	for _, end := range tr.ends {
+		end()
+	}
+	tr.ends = nil
 }
 
 func (p *process) answer() string {
@@ -208,16 +235,17 @@ func (p *process) done() {
 	}
 }
 
-// tell gives a command and returns, when it is done, the CPU time that the process has used so far.
-func (p *process) tell(verb string, argument any) (cpuMicros int64) {
+// tell gives a command and returns, when it is done, the CPU time in microseconds that the process has used so
+// far, or what the command asks for.
+func (p *process) tell(verb string, argument any) (answered int64) {
 	p.t.Helper()
 	if _, err := fmt.Fprintln(p.input, verb, argument); err != nil {
 		p.t.Fatal(err)
 	}
 	answer := p.answer()
-	cpuMicros, err := strconv.ParseInt(answer, 10, 64)
+	answered, err := strconv.ParseInt(answer, 10, 64)
 	if err != nil {
 		p.t.Fatalf("telling a process to %s %v: %s", verb, argument, answer)
 	}
-	return cpuMicros
+	return answered
 }

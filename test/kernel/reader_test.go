@@ -103,7 +103,7 @@ func TestTheWorkingSetIsWithoutFilesReadOnce(t *testing.T) {
 }
 
 // uncachedFile is a file of readBytes or more on a disk, with none of it in memory.
-func uncachedFile(t *testing.T) string {
+func uncachedFile(t testing.TB) string {
 	t.Helper()
 	if disk := "/dev/nullb0"; exists(disk) { // a machine without disks may have one that stores nothing
 		return disk

@@ -37,6 +37,8 @@ type tree struct {
 	hierarchies []string
 	// made is every group, in the order of making.
 	made []string
+	// ends end the processes that were started in it.
+	ends []func()
 }
 
 func (tr *tree) burstablePod() string  { return tr.Kubepods + "/burstable/pod" + podUID }

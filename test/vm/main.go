@@ -93,5 +93,18 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 	if err != nil {
 		return exitMachine, err
 	}
+	files = append(files, kernelConfig(*kernel)...)
 	return m.run(ctx, j, append(files, testdata...), coverProfile)
+}
+
+// kernelConfig is how the kernel was built, put where distributions have it: tests ask it what they must find.
+// A kernel of unknown release has none.
+func kernelConfig(dir string) []packed {
+	b, err := os.ReadFile(filepath.Join(dir, "release"))
+	config := filepath.Join(dir, "config")
+	if _, statErr := os.Stat(config); err != nil || statErr != nil {
+		return nil
+	}
+	release := strings.TrimPrefix(strings.TrimSpace(string(b)), "linux-image-")
+	return []packed{{host: config, guest: "/boot/config-" + release, mode: 0o644}}
 }
