@@ -13,11 +13,13 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/plimsoll/plimsoll/pkg/agent"
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/guard"
 )
 
 func main() {
@@ -44,7 +46,12 @@ func command() *cobra.Command {
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
 	}
-	all := root.PersistentFlags()
+	guarding := &cobra.Command{
+		Use: "guard", Short: "Hold batch work back, as when nothing is known of the node, while the agent's loop does not go round",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runGuard(cmd.Context(), f) },
+	}
+	run, all := root.Flags(), root.PersistentFlags()
 	all.StringVar(&f.ProcRoot, "proc", "/proc", "where procfs is mounted")
 	all.StringVar(&f.CgroupRoot, "cgroup-fs", "/sys/fs/cgroup", "where the host's cgroup hierarchies are mounted")
 	all.StringVar(&f.KubeletCgroupRoot, "kubelet-cgroup-root", "/", "the kubelet's setting cgroupRoot")
@@ -53,13 +60,15 @@ func command() *cobra.Command {
 	all.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; without it the pod's service account")
 	all.StringVar(&f.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this node; NODE_NAME by default")
 
-	run := root.Flags()
-	run.StringVar(&f.configFile, "config", "", "AgentConfiguration file; without it the defaults, which observe")
+	for _, flags := range []*pflag.FlagSet{run, guarding.Flags()} {
+		flags.StringVar(&f.configFile, "config", "", "AgentConfiguration file; without it the defaults, which observe")
+		flags.StringVar(&f.HeartbeatFile, "heartbeat", "", "file in memory (tmpfs) by which the guard knows that the agent's loop goes round; without it there is no guard")
+		flags.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
+	}
 	run.StringVar(&f.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "the container runtime's NRI socket")
 	run.StringVar(&f.ListenAddress, "listen", ":8470", "address of /metrics, /healthz and /readyz")
-	run.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
 
-	root.AddCommand(probeCommand(&f), probeTaskCommand())
+	root.AddCommand(guarding, probeCommand(&f), probeTaskCommand())
 	forget := false
 	releasing := &cobra.Command{
 		Use: "release", Short: "Put this node's kernel settings back as they were before Plimsoll (for uninstalling)",
@@ -80,13 +89,28 @@ func command() *cobra.Command {
 	return root
 }
 
-func run(ctx context.Context, f flags) error {
+// logger logs for a process that runs on.
+func (f flags) logger() *slog.Logger {
 	level := slog.LevelInfo
 	if f.verbose {
 		level = slog.LevelDebug
 	}
-	f.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
 
+func runGuard(ctx context.Context, f flags) error {
+	config, err := loadConfiguration(f.configFile)
+	if err != nil {
+		return err
+	}
+	return guard.Run(ctx, guard.Options{
+		NodeName: f.NodeName, ProcRoot: f.ProcRoot, CgroupRoot: f.CgroupRoot, KubeletCgroupRoot: f.KubeletCgroupRoot,
+		StateDir: f.StateDir, HeartbeatFile: f.HeartbeatFile, Config: config, Log: f.logger(),
+	})
+}
+
+func run(ctx context.Context, f flags) error {
+	f.Log = f.logger()
 	var err error
 	if f.Config, err = loadConfiguration(f.configFile); err != nil {
 		return err

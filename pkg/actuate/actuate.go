@@ -168,6 +168,16 @@ func (a *Actuator) remember(steps []step) error {
 	return nil
 }
 
+// Journaled says whether the original of the knob that c changes is remembered, of that very group.
+func (a *Actuator) Journaled(c qos.Change) bool {
+	dir, err := a.host.KnobDir(c.Group, c.Knob)
+	if err != nil {
+		return false
+	}
+	id, err := inode(dir)
+	return err == nil && a.journal.Has(c.Group, id, c.Knob)
+}
+
 // gone says that the group of an original is not there any more, or is another one.
 func (a *Actuator) gone(o Original) bool {
 	dir, err := a.host.KnobDir(o.Group, o.Knob)

@@ -40,6 +40,8 @@ type Journal struct {
 	// missing is true where there was no file, otherBoot how many originals the file had of another boot.
 	missing   bool
 	otherBoot int
+	// readOnly is true where another process may have the journal open.
+	readOnly bool
 }
 
 type journalFile struct {
@@ -50,6 +52,9 @@ type journalFile struct {
 
 // ErrJournalLocked means that another process has the journal open.
 var ErrJournalLocked = errors.New("another plimsoll-agent has it open")
+
+// ErrNotJournaled means that a knob would be written whose original another process has not remembered.
+var ErrNotJournaled = errors.New("its original is not in the journal")
 
 // BootID names this run of the kernel. Control groups do not outlive it.
 func BootID(procRoot string) (string, error) {
@@ -85,6 +90,14 @@ func OpenJournal(dir, bootID string) (*Journal, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	return j, nil
+}
+
+// ReadJournal reads the journal in dir as it is now, whoever has it open, and changes nothing. An Actuator
+// with it writes only knobs whose originals are in it, so that a release restores those too. A journal
+// that is missing, or of another boot, has none.
+func ReadJournal(dir, bootID string) (*Journal, error) {
+	j := &Journal{path: filepath.Join(dir, "journal.json"), bootID: bootID, readOnly: true}
+	return j, j.read()
 }
 
 // removeHalves removes what an agent left that was killed before it could rename.
@@ -209,6 +222,9 @@ func (j *Journal) Remember(originals []Original, gone func(Original) bool) error
 	if len(fresh) == 0 {
 		return nil
 	}
+	if j.readOnly {
+		return fmt.Errorf("%s of %s: %w %s", fresh[0].Knob, fresh[0].Group, ErrNotJournaled, j.path)
+	}
 	kept := make([]Original, 0, len(j.originals)+len(fresh))
 	for _, have := range j.originals {
 		another := slices.ContainsFunc(fresh, func(o Original) bool { return o.Group == have.Group && o.Knob == have.Knob })
@@ -220,10 +236,18 @@ func (j *Journal) Remember(originals []Original, gone func(Original) bool) error
 }
 
 // Clear forgets everything.
-func (j *Journal) Clear() error { return j.save(nil) }
+func (j *Journal) Clear() error {
+	if j.readOnly {
+		return fmt.Errorf("clearing the journal %s: it was opened to be read only", j.path)
+	}
+	return j.save(nil)
+}
 
 // Close lets others open the journal.
 func (j *Journal) Close() error {
+	if j.readOnly {
+		return nil
+	}
 	if err := j.lock.Close(); err != nil {
 		return fmt.Errorf("closing the journal: %w", err)
 	}

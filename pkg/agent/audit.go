@@ -2,9 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -32,9 +29,9 @@ func openAudit(o Options) (*auditor, error) {
 	if config == nil {
 		config = v1alpha1.DefaultAgentConfiguration()
 	}
-	text, err := json.Marshal(config)
+	hash, err := config.Hash()
 	if err != nil {
-		return nil, fmt.Errorf("hashing the configuration: %w", err)
+		return nil, err
 	}
 	dir := o.AuditDir
 	if dir == "" {
@@ -46,8 +43,7 @@ func openAudit(o Options) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(text)
-	return &auditor{log: l, node: o.NodeName, configHash: hex.EncodeToString(sum[:])}, nil
+	return &auditor{log: l, node: o.NodeName, configHash: hash}, nil
 }
 
 // run brings what was appended to the disk, once a second, until ctx ends. It logs the last record at
@@ -100,19 +96,8 @@ func (a *auditor) close(log *slog.Logger) {
 
 // change records one change that was written, or that was refused.
 func (a *auditor) change(at time.Time, strategy string, r actuate.Result, pod string, inputs map[string]string) {
-	e := audit.Entry{
-		Time: at, Kind: audit.KindWrite, Node: a.node, Group: r.Change.Group, Pod: pod, Knob: string(r.Change.Knob),
-		New: &r.Change.Value, Strategy: strategy, Why: r.Change.Reason, Inputs: inputs, ConfigHash: a.configHash,
-	}
-	if r.Before != "" {
-		e.Old = &r.Before
-	}
-	if r.ReadBack != "" {
-		e.ReadBack = &r.ReadBack
-	}
-	if r.Err != nil {
-		e.Error = r.Err.Error()
-	}
+	e := r.AuditEntry(at)
+	e.Node, e.Pod, e.Strategy, e.Inputs, e.ConfigHash = a.node, pod, strategy, inputs, a.configHash
 	a.log.Append(e)
 }
 

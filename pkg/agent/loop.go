@@ -11,6 +11,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/guard"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
 	"github.com/plimsoll/plimsoll/pkg/usage"
@@ -48,12 +49,20 @@ type loop struct {
 	publishRule usage.PublishRule
 	last        reading
 	failures    int
+
+	heart *guard.Heart
+	// heartProblem is why the last beat failed, so that it is told of once.
+	heartProblem string
 }
 
 func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, audit *auditor, hook *runtimehook.Hook,
 	watch *podWatch, pub *publisher, node *nodeStatus, m *metrics, alive *health,
 ) (*loop, error) {
 	kernel, err := host.KernelVersion()
+	if err != nil {
+		return nil, err
+	}
+	heart, err := guard.NewHeart(o.HeartbeatFile, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +73,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		actor:  newActor(strategies, actuator, m, audit, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
 		windows:   newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),
 		workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
-		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log,
+		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log, heart: heart,
 		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
 	}
 	for _, s := range o.Config.Strategies {
@@ -78,7 +87,23 @@ func patienceOf(c *v1alpha1.AgentConfiguration) time.Duration {
 	return time.Duration(c.BlindAfterFailures) * time.Duration(c.TickMilliseconds) * time.Millisecond
 }
 
-func (l *loop) close() { l.sensor.close() }
+func (l *loop) close() {
+	l.sensor.close()
+	if err := l.heart.Close(); err != nil {
+		l.log.Error("ending", "error", err)
+	}
+}
+
+// beat tells the guard that the loop goes round.
+func (l *loop) beat() {
+	was := l.heartProblem
+	l.heartProblem = ""
+	if err := l.heart.Beat(); err != nil {
+		if l.heartProblem = err.Error(); l.heartProblem != was {
+			l.log.Error("the guard does not hear the agent, and will hold batch back", "error", err)
+		}
+	}
+}
 
 // run ticks until ctx ends. A tick that takes longer than the interval delays the next; none is made up for.
 // Where there is room between two ticks, fast ticks look for harm.
@@ -103,6 +128,7 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 				l.tick(now)
 			}
 		}
+		l.beat()
 	}
 }
 

@@ -23,6 +23,8 @@ type Options struct {
 	StateDir string
 	// AuditDir holds the audit log; empty means audit in StateDir.
 	AuditDir string
+	// HeartbeatFile is where the loop beats for the guard; empty means that there is no guard.
+	HeartbeatFile string
 	// NRISocket is the container runtime's NRI socket.
 	NRISocket string
 	// ProbeTask is the command line that runs a task of the probe: this program's own. Without it the probe

@@ -57,6 +57,7 @@ func TestAgentOnARealNode(t *testing.T) {
 	t.Run("the kubelet's statistics, logs and exec work on a batch pod", func(t *testing.T) { n.testKubeletAPIs(t, batch) })
 	t.Run("a Job with ordinary requests is bounded from its first instruction", func(t *testing.T) { n.testBatchJob(t) })
 	t.Run("kubectl describe node shows what batch pods were lent", func(t *testing.T) { n.testDescribed(t) })
+	t.Run("the guard holds batch back while the agent is stopped", func(t *testing.T) { n.testStopAgent(t) })
 	t.Run("killing the agent leaves the node protected", func(t *testing.T) { n.testKillAgent(t, batch) })
 	t.Run("the kubelet restarts with the branch in force and the pods run on", func(t *testing.T) { n.testKubeletRestart(t, batch, plain) })
 	t.Run("a setting that somebody changed is set again", func(t *testing.T) { n.testSetAgain(t) })
@@ -219,7 +220,11 @@ func (n *node) startPod(t *testing.T, name string, labels map[string]string, sch
 }
 
 func containerID(pod *corev1.Pod) string {
-	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "//")
+	return idOf(pod.Status.ContainerStatuses[0])
+}
+
+func idOf(s corev1.ContainerStatus) string {
+	_, id, _ := strings.Cut(s.ContainerID, "//")
 	return id
 }
 
@@ -355,22 +360,29 @@ func (n *node) agentPod(ctx context.Context) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(list.Items) != 1 || len(list.Items[0].Status.ContainerStatuses) != 1 {
-		return nil, fmt.Errorf("%d agent pods, want one with one container", len(list.Items))
+	if len(list.Items) != 1 || len(list.Items[0].Status.ContainerStatuses) != 2 {
+		return nil, fmt.Errorf("%d agent pods, want one with two containers", len(list.Items))
 	}
 	return &list.Items[0], nil
 }
 
-func (n *node) testKillAgent(t *testing.T, batch *corev1.Pod) {
-	before, err := n.agentPod(t.Context())
+// statusOf is the status of a container of a pod.
+func statusOf(p *corev1.Pod, container string) corev1.ContainerStatus {
+	i := slices.IndexFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == container })
+	if i < 0 {
+		return corev1.ContainerStatus{}
+	}
+	return p.Status.ContainerStatuses[i]
+}
+
+// agentProcess is the one process of the agent's container.
+func (n *node) agentProcess(t *testing.T, p *corev1.Pod) int {
+	t.Helper()
+	group, err := n.groupOf(string(p.UID))
 	if err != nil {
 		t.Fatal(err)
 	}
-	group, err := n.groupOf(string(before.UID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pids := n.tasks(group + "/" + containerID(before))
+	pids := n.tasks(group + "/" + idOf(statusOf(p, "agent")))
 	if len(pids) != 1 {
 		t.Fatalf("processes of the agent: %v, want one", pids)
 	}
@@ -378,6 +390,41 @@ func (n *node) testKillAgent(t *testing.T, batch *corev1.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pid
+}
+
+// testStopAgent stops the agent's process as a kernel or a debugger might: it neither ends nor goes on.
+func (n *node) testStopAgent(t *testing.T) {
+	p, err := n.agentPod(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := n.agentProcess(t, p)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Errorf("the agent did not outlive being stopped: %v", err)
+		}
+	}()
+	stopped := time.Now()
+	idle := filepath.Join(n.host.Dir("cpu", n.host.BatchBranch()), "cpu.idle")
+	if err := os.WriteFile(idle, []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the guard to hold batch back", func(context.Context) (bool, error) {
+		return n.idle(t, n.host.BatchBranch()) == "1", nil
+	})
+	t.Logf("held back %v after the agent was stopped", time.Since(stopped).Round(time.Millisecond))
+}
+
+func (n *node) testKillAgent(t *testing.T, batch *corev1.Pod) {
+	before, err := n.agentPod(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := n.agentProcess(t, before)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -392,8 +439,8 @@ func (n *node) testKillAgent(t *testing.T, batch *corev1.Pod) {
 		if err != nil {
 			return false, err
 		}
-		s := now.Status.ContainerStatuses[0]
-		return s.RestartCount > before.Status.ContainerStatuses[0].RestartCount && s.Ready, nil
+		s := statusOf(now, "agent")
+		return s.RestartCount > statusOf(before, "agent").RestartCount && s.Ready, nil
 	})
 }
 

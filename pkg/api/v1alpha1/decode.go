@@ -1,6 +1,9 @@
 package v1alpha1
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +46,16 @@ func ParseAgentConfiguration(data []byte) (*AgentConfiguration, error) {
 		return nil, errs.ToAggregate()
 	}
 	return c, nil
+}
+
+// Hash is the SHA-256 of a configuration with its defaults: what the audit log names it by.
+func (c *AgentConfiguration) Hash() (string, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("hashing the configuration: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // spelled is the mode that was written: YAML 1.1 reads an unquoted Off as the boolean false.
