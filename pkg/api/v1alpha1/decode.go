@@ -4,20 +4,63 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
 // DecodeStrict decodes YAML or JSON over into, which holds the defaults. Unknown and repeated fields,
-// and values of the wrong type, are errors that name the field.
+// and values of the wrong type, are errors that name the field. After an error into holds what could be
+// decoded, so that the rest can be validated and every fault be told at once.
 func DecodeStrict(data []byte, into any) error {
-	if err := yaml.UnmarshalStrict(data, into); err != nil {
-		return fmt.Errorf("decoding %T: %w", into, err)
+	err := yaml.UnmarshalStrict(data, into)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// The decoder stops at the first field that it does not know; this one finds all, with their paths.
+	if unknown := unknownFields(data, into); len(unknown) > 0 {
+		// It left into half filled. What else is wrong with the document is in the error of this decoding.
+		err = errors.Join(append(unknown, yaml.Unmarshal(data, into))...)
+	}
+	return fmt.Errorf("decoding %T: %w", into, err)
+}
+
+// unknownFields are the fields of a document that a value of into's type does not have.
+func unknownFields(data []byte, into any) []error {
+	var document any
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		return nil
+	}
+	raw, err := json.Marshal(hollow(document))
+	if err != nil {
+		return nil
+	}
+	unknown, _ := kjson.UnmarshalStrict(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface(), kjson.DisallowUnknownFields)
+	return unknown
+}
+
+// hollow is the fields of a document without their values: one of the wrong type, as the boolean that an
+// unquoted Off is to YAML, would end the search for fields.
+func hollow(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k := range v {
+			v[k] = hollow(v[k])
+		}
+		return v
+	case []any:
+		for i := range v {
+			v[i] = hollow(v[i])
+		}
+		return v
+	default:
+		return nil
+	}
 }
 
 // ParseAgentConfiguration decodes an AgentConfiguration file over the defaults and validates it. The
@@ -28,9 +71,7 @@ func ParseAgentConfiguration(data []byte) (*AgentConfiguration, error) {
 	defaultStrategies := c.Strategies
 	c.Strategies = nil // a file's list replaces the default list, it is not merged into it
 	c.TypeMeta = metav1.TypeMeta{}
-	if err := DecodeStrict(data, c); err != nil {
-		return nil, err
-	}
+	decoding := DecodeStrict(data, c)
 	if c.Strategies == nil {
 		c.Strategies = defaultStrategies
 	}
@@ -42,8 +83,8 @@ func ParseAgentConfiguration(data []byte) (*AgentConfiguration, error) {
 			*mode = ModeObserve
 		}
 	}
-	if errs := ValidateAgentConfiguration(c); len(errs) > 0 {
-		return nil, errs.ToAggregate()
+	if err := faults(decoding, ValidateAgentConfiguration(c)); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -58,6 +99,14 @@ func (c *AgentConfiguration) Hash() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// faults is everything that is wrong with a document; nil for nothing.
+func faults(decoding error, errs field.ErrorList) error {
+	if len(errs) > 0 {
+		return errors.Join(decoding, errs.ToAggregate())
+	}
+	return decoding
+}
+
 // spelled is the mode that was written: YAML 1.1 reads an unquoted Off as the boolean false.
 func spelled(m Mode) Mode {
 	if m == "false" {
@@ -70,13 +119,14 @@ func spelled(m Mode) Mode {
 // means the defaults. The error names every bad field, as below root, with its value and what is allowed.
 func ParseLoadAwareArgs(data []byte, root *field.Path) (*LoadAwareArgs, error) {
 	a := DefaultLoadAwareArgs()
+	var decoding error
 	if len(data) > 0 {
 		if err := DecodeStrict(data, a); err != nil {
-			return nil, fmt.Errorf("%s: %w", root, err)
+			decoding = fmt.Errorf("%s: %w", root, err)
 		}
 	}
-	if errs := ValidateLoadAwareArgs(a, root); len(errs) > 0 {
-		return nil, errs.ToAggregate()
+	if err := faults(decoding, ValidateLoadAwareArgs(a, root)); err != nil {
+		return nil, err
 	}
 	return a, nil
 }

@@ -1,6 +1,38 @@
 package v1alpha1
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func TestEveryFaultOfAFileIsToldAtOnce(t *testing.T) {
+	_, err := ParseAgentConfiguration([]byte(`
+apiVersion: plimsoll.dev/v1alpha1
+kind: AgentConfiguration
+tickMilis: 5
+tickMilliseconds: 5
+publish: {heartbeat: 3}
+runtimeHook: {mode: Off}
+lending: {mode: Always}
+`))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{`"tickMilis"`, `"publish.heartbeat"`, "tickMilliseconds: Invalid value: 5: must be from 100 to 60000", "lending.mode"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not tell of %s: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "runtimeHook.mode") {
+		t.Errorf("what is right is told of: %v", err)
+	}
+	_, err = ParseLoadAwareArgs([]byte("apiVersion: plimsoll.dev/v1alpha1\nkind: LoadAwareArgs\nsaveCPUPercent: 3\nfreshSeconds: 0\n"), field.NewPath("args"))
+	if err == nil || !strings.Contains(err.Error(), `"saveCPUPercent"`) || !strings.Contains(err.Error(), "args.freshSeconds") {
+		t.Errorf("arguments with two faults: %v", err)
+	}
+}
 
 // An unquoted Off is a boolean to YAML 1.1, as "no" is in the list of countries.
 func TestModesMayBeWrittenWithoutQuotes(t *testing.T) {

@@ -133,7 +133,7 @@ func TestAnAgentsFileThatIsWrongIsRefusedWithAllItsFaults(t *testing.T) {
 		"another version":      {"apiVersion: plimsoll.dev/v1\nkind: AgentConfiguration\n", []string{"apiVersion", `"plimsoll.dev/v1"`, `"plimsoll.dev/v1alpha1"`}},
 		"another kind":         {"apiVersion: plimsoll.dev/v1alpha1\nkind: LoadAwareArgs\n", []string{"kind", `"LoadAwareArgs"`, `"AgentConfiguration"`}},
 		"an unknown field":     {agentFile + "tickMillis: 5\n", []string{`unknown field "tickMillis"`}},
-		"a nested one":         {agentFile + "publish: {interval: 5}\n", []string{`unknown field "interval"`}},
+		"a nested one":         {agentFile + "publish: {interval: 5}\n", []string{`unknown field "publish.interval"`}},
 		"a field twice":        {agentFile + "tickMilliseconds: 500\ntickMilliseconds: 600\n", []string{"tickMilliseconds", "already"}},
 		"a value of its type":  {agentFile + "tickMilliseconds: 1s\n", []string{"tickMilliseconds", "int64"}},
 		"no YAML":              {agentFile + "\t- x", []string{"yaml"}},
