@@ -9,7 +9,7 @@ kubernetes_version = $(shell go list -m -f '{{.Version}}' k8s.io/kubernetes)
 ldflags = -s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench bench-scheduler generate verify lint image chart sbom demo local-up local-down clean
+.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench bench-scheduler generate verify lint image chart sbom man demo local-up local-down clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ chart: ## Make the Helm chart in bin/chart/plimsoll, from the same manifests as 
 
 sbom: ## Write what each image's binary is made of to bin/sbom/, as CycloneDX.
 	@hack/sbom.sh
+
+man: ## Write the manual's pages of plimsoll to bin/man/.
+	go run ./cmd/plimsoll man bin/man
 
 demo: build parts ## Show with real pods what batch work does to a service, without Plimsoll and with it. KEEP=1 leaves the cluster up.
 	go run ./examples/demo

@@ -68,7 +68,7 @@ func command() *cobra.Command {
 	run.StringVar(&f.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "the container runtime's NRI socket")
 	run.StringVar(&f.ListenAddress, "listen", ":8470", "address of /metrics, /healthz and /readyz")
 
-	root.AddCommand(guarding, probeCommand(&f), probeTaskCommand())
+	root.AddCommand(guarding, probeCommand(&f), probeTaskCommand(), recordStateCommand(&f))
 	forget := false
 	releasing := &cobra.Command{
 		Use: "release", Short: "Put this node's kernel settings back as they were before Plimsoll (for uninstalling)",
@@ -121,7 +121,30 @@ func run(ctx context.Context, f flags) error {
 	if f.ProbeTask, err = probeTask(); err != nil {
 		return err
 	}
+	var stop func()
+	f.RecordState, stop = recordRequests(ctx)
+	defer stop()
 	return agent.Run(ctx, f.Options)
+}
+
+// recordRequests passes SIGUSR1 on until ctx ends. Several before one is served count once.
+func recordRequests(ctx context.Context) (<-chan struct{}, func()) {
+	signals, requests := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				select {
+				case requests <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	return requests, func() { signal.Stop(signals) }
 }
 
 // kubeConfig is how the API server is reached.

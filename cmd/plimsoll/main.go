@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,12 +54,25 @@ func run(ctx context.Context, args []string, out, problems io.Writer) int {
 	}
 }
 
-func command() *cobra.Command {
+// command is the whole command line.
+func command() *cobra.Command { return commandNamed(os.Args[0]) }
+
+// commandNamed is the command line of a program that was started by that name: kubectl starts its plugin
+// plimsoll as kubectl-plimsoll, and people call it as they write it.
+func commandNamed(program string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "plimsoll", Short: "Look into what Plimsoll does on a node, and plan what it could do",
-		SilenceUsage: true, SilenceErrors: true,
+		Long: `Look into what Plimsoll does on a node, and plan what it could do. It changes nothing.
+
+Exit codes: 0 when a command did what it is for; 1 when a check found what it looks for, which the command's own help
+explains; 2 when the command line was wrong or something could not be read. With NO_COLOR set, and where the output is no
+terminal, nothing is coloured.`,
+		SilenceUsage: true, SilenceErrors: true, Annotations: map[string]string{},
 	}
-	root.AddCommand(auditCommand(), backtestCommand(), explainCommand())
+	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
+		root.Annotations[cobra.CommandDisplayNameAnnotation] = "kubectl plimsoll"
+	}
+	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), manCommand(), planCommand())
 	return root
 }
 

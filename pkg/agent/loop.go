@@ -53,6 +53,11 @@ type loop struct {
 	heart *guard.Heart
 	// heartProblem is why the last beat failed, so that it is told of once.
 	heartProblem string
+
+	// recordNext is true when somebody asked for the State that the strategies see next.
+	recordNext         bool
+	recordRequests     <-chan struct{}
+	stateDir, nodeName string
 }
 
 func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, audit *auditor, hook *runtimehook.Hook,
@@ -74,7 +79,8 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		windows:   newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),
 		workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log, heart: heart,
-		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
+		fixed:          v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
+		recordRequests: o.RecordState, stateDir: o.StateDir, nodeName: o.NodeName,
 	}
 	for _, s := range o.Config.Strategies {
 		l.fixed.Strategies = append(l.fixed.Strategies, v1alpha1.StrategyStatus{Name: s.Name, Mode: s.Mode})
@@ -120,6 +126,8 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-l.recordRequests:
+			l.recordNext = true
 		case now := <-ticker.C:
 			l.tick(now)
 		case now := <-fast:
@@ -164,7 +172,9 @@ func (l *loop) tick(now time.Time) {
 			l.log.Error("restoring the batch branch", "error", err)
 		}
 	}
-	l.actor.act(r.state(now, u, false), r.podName)
+	state := r.state(now, u, false)
+	l.recordState(state)
+	l.actor.act(state, r.podName)
 	l.publish(now, r, u)
 	l.save(now)
 }
@@ -178,7 +188,9 @@ func (l *loop) actBlind(now time.Time) {
 		}
 	}
 	l.lending.stop(l.sensor.pods.loans())
-	l.actor.act(l.last.state(now, usage.Usage{}, true), l.last.podName)
+	state := l.last.state(now, usage.Usage{}, true)
+	l.recordState(state)
+	l.actor.act(state, l.last.podName)
 }
 
 // publish offers a status when it tells readers something new or the heartbeat is due.

@@ -101,6 +101,30 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 	return l
 }
 
+func TestTheStateIsRecordedInTheTickAfterTheRequestAndOnlyThen(t *testing.T) {
+	l := newTestLoop(t, newTree(t), v1alpha1.ModeEnforce)
+	l.stateDir, l.nodeName = t.TempDir(), "n1"
+	l.tick(at)
+	if _, err := os.ReadFile(RecordedStatePath(l.stateDir)); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("recorded without a request: %v", err)
+	}
+	l.recordNext = true
+	for i := 1; i <= 2; i++ {
+		l.tick(at.Add(time.Duration(i) * time.Second))
+	}
+	data, err := os.ReadFile(RecordedStatePath(l.stateDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := qos.ParseRecording(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := at.Add(time.Second); !got.State.Now.Equal(want) || got.Node != "n1" || len(got.State.Groups) == 0 || got.Strategies[0].Mode != "Enforce" {
+		t.Errorf("recorded %+v, want node n1 and its groups at %v", got, want)
+	}
+}
+
 func TestEnforceWritesOnceAndObserveNever(t *testing.T) {
 	for mode, want := range map[v1alpha1.Mode]struct {
 		idle    string
