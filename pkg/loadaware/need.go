@@ -1,6 +1,7 @@
 package loadaware
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,6 +35,7 @@ const (
 type podNeed struct {
 	batch bool
 	use   expectedUse
+	worst int64 // the most that use is at any hour
 	// requestMilliCPU is use by requests, for nodes of which nothing is known.
 	requestMilliCPU int64
 	memoryBytes     int64
@@ -71,6 +73,10 @@ func (p *Plugin) needOf(pod *corev1.Pod, now time.Time) podNeed {
 	}
 	profile := p.history.of(pod)
 	need.use = useOf(profile, need.requestMilliCPU, now)
+	need.worst = need.use.peak
+	if need.use.hourly != nil {
+		need.worst = int64(slices.Max(need.use.hourly[:]))
+	}
 	if batch {
 		need.duration = durationOf(pod, profile, time.Duration(p.args.DefaultDurationSeconds)*time.Second)
 	}

@@ -20,26 +20,34 @@ type outlook struct {
 	measuredAt int64        // by the plugin's own clock
 	died       atomic.Int64 // the first Snapshot that has it no more; 0 as long as it is there
 	known      bool         // there is a measurement of this very node
-	hours      int          // within the horizon
+	horizon    int          // how many hours count
 
 	worstPeak                          int64 // the highest within the horizon
-	allocatable, requested             int64
+	allocatable, requested, safeLine   int64
 	memoryAllocatable, memoryRequested int64
 	byRequests                         int64 // estimates by request of all pods that are not batch
 	promisedBatch                      int64 // the same of all batch pods
 	batchUse                           int64 // measured
 	pressure                           int64 // pressure as CPU that is missing
 	onlineMemory, unknownMemory        int64 // bytes; unknown is by estimate
+	cpuRoom, memoryRoom                int64 // as in quick
 	logTail                            float64
 
-	// risky is the hours within the horizon, riskyCount of them, that no other one exceeds both in median and
-	// in spread: only they can be the ones of most risk for a pod that uses the same at all hours.
-	risky      [hoursPerDay]uint8
-	riskyCount int
+	hours   [hoursPerDay]hour  // of online use, what is not in pods included
+	lasting [hoursPerDay]int32 // the highest peak from now to the end of that hour
 
-	peak, spread [hoursPerDay]int32 // of online use, what is not in pods included; spread is peak less median
-	lasting      [hoursPerDay]int32 // the highest peak from now to the end of that hour
+	// risks is those of the hours within the horizon, riskCount of them, that no other one exceeds both in median
+	// and in spread: only they can be the ones of most risk for a pod that uses the same at all hours.
+	risks     [hoursPerDay]hour
+	riskCount int
 }
+
+// hour is what is expected in an hour, in milli-cores; spread is peak less median.
+type hour struct{ peak, spread int32 }
+
+func (h hour) packed() uint64 { return uint64(uint32(h.peak))<<32 | uint64(uint32(h.spread)) }
+
+func unpackHour(packed uint64) hour { return hour{peak: int32(packed >> 32), spread: int32(packed)} }
 
 const (
 	// neverMeasuredFull is how long a pod counts in full that is not in the node's measurements: images must
@@ -54,17 +62,14 @@ const (
 // pods nor its measurement change, all cycles use the same one.
 func (p *Plugin) outlookOf(c *cycle, node *corev1.Node, nodeInfo fwk.NodeInfo) *outlook {
 	generation := nodeInfo.GetGeneration()
-	slot := p.shortcut.slot(generation)
-	if o := slot.Load(); o != nil && o.generation == generation && c.unixNano < o.validUntil && o.in(c.snapshot) {
+	if o := p.shortcut.find(generation, c); o != nil {
 		return o
 	}
 	v := c.snapshot.View(node.Name)
 	if v == nil {
 		return nil
 	}
-	o := p.outlookFrom(v, c, node, nodeInfo, generation)
-	slot.Store(o)
-	return o
+	return p.outlookFrom(v, c, node, nodeInfo, generation)
 }
 
 // outlookFrom returns the outlook of the View, from its cache if the node's pods are the same as then.
@@ -72,6 +77,7 @@ func (p *Plugin) outlookFrom(v *View, c *cycle, node *corev1.Node, nodeInfo fwk.
 	cached := p.index < len(v.outlooks) // not so for a View from before this profile was built
 	if cached {
 		if o := v.outlooks[p.index].Load(); o != nil && o.generation == generation && c.unixNano < o.validUntil {
+			p.shortcut.add(o)
 			return o
 		}
 	}
@@ -81,34 +87,11 @@ func (p *Plugin) outlookFrom(v *View, c *cycle, node *corev1.Node, nodeInfo fwk.
 		return o
 	}
 	v.outlooks[p.index].Store(o)
+	p.shortcut.add(o)
 	if died := v.died.Load(); died != 0 { // the View was replaced meanwhile, and what it had then was told
-		o.died.Store(died)
+		p.shortcut.replaced(o, died)
 	}
 	return o
-}
-
-// in says whether the outlook is made from a View that is in the Snapshot.
-func (o *outlook) in(s *Snapshot) bool {
-	if o.born > s.sequence {
-		return false
-	}
-	died := o.died.Load()
-	return died == 0 || died > s.sequence
-}
-
-// shortcut finds outlooks by the generation of the NodeInfo, which no two states of any nodes share: two
-// reads of memory instead of the ten or so of a search by name. It is a cache of fixed size; what it finds is
-// checked, and what it does not find is in the View.
-type shortcut struct {
-	slots [1 << shortcutBits]atomic.Pointer[outlook]
-}
-
-// shortcutBits makes room for six times 5,000 nodes, so that few share a slot.
-const shortcutBits = 15
-
-func (s *shortcut) slot(generation int64) *atomic.Pointer[outlook] {
-	const golden = 0x9E3779B97F4A7C15 // spreads consecutive numbers
-	return &s.slots[uint64(generation)*golden>>(64-shortcutBits)]
 }
 
 func (p *Plugin) newOutlook(v *View, node *corev1.Node, nodeInfo fwk.NodeInfo, now time.Time) *outlook {
@@ -121,7 +104,7 @@ func (p *Plugin) newOutlook(v *View, node *corev1.Node, nodeInfo fwk.NodeInfo, n
 		allocatable: clamp(allocatable.GetMilliCPU(), 0, maxMilliCPU), requested: requested.GetMilliCPU(),
 		memoryAllocatable: clamp(allocatable.GetMemory(), 0, maxBytes), memoryRequested: requested.GetMemory(),
 		batchUse: v.batch.MilliCPU,
-		hours:    p.horizonHours(),
+		horizon:  p.horizonHours(),
 		logTail:  math.Log(500 / 10.0),
 	}
 	o.pressure = o.allocatable * v.pressurePermille / 1000
@@ -132,6 +115,7 @@ func (p *Plugin) newOutlook(v *View, node *corev1.Node, nodeInfo fwk.NodeInfo, n
 	o.foresee(v, now)
 	p.addPods(o, v, nodeInfo.GetPods(), now)
 	o.summarise()
+	p.limit(o)
 	return o
 }
 
@@ -153,8 +137,8 @@ func (o *outlook) foresee(v *View, now time.Time) {
 			if end > second {
 				for k := int(max(0, begin-thisHour) / 3600); k < hoursPerDay && thisHour+int64(k)*3600 < end; k++ {
 					told |= 1 << k
-					o.peak[k] = max(o.peak[k], milli(peak+system))
-					o.spread[k] = max(o.spread[k], milli(peak-f.median[i]))
+					o.hours[k].peak = max(o.hours[k].peak, milli(peak+system))
+					o.hours[k].spread = max(o.hours[k].spread, milli(peak-f.median[i]))
 				}
 			}
 			begin = end
@@ -162,12 +146,12 @@ func (o *outlook) foresee(v *View, now time.Time) {
 	}
 	profiles := profileSum(v.workloads, now.UTC().Hour())
 	online := milli(v.onlineMilliCPU())
-	for k := range o.peak {
+	for k := range o.hours {
 		if profiles[k] > 0 {
-			o.peak[k] = max(o.peak[k], milli(profiles[k]+v.system.MilliCPU))
+			o.hours[k].peak = max(o.hours[k].peak, milli(profiles[k]+v.system.MilliCPU))
 		}
 		if k == 0 || (told&(1<<k) == 0 && profiles[k] == 0) {
-			o.peak[k] = max(o.peak[k], online)
+			o.hours[k].peak = max(o.hours[k].peak, online)
 		}
 	}
 }
@@ -226,9 +210,9 @@ func (p *Plugin) addPods(o *outlook, v *View, pods []fwk.PodInfo, now time.Time)
 			}
 		}
 	}
-	for k := range o.peak {
-		o.peak[k] = milli(int64(o.peak[k]) + add.peak + hourly[k])
-		o.spread[k] = milli(int64(o.spread[k]) + add.peak - add.median)
+	for k := range o.hours {
+		o.hours[k].peak = milli(int64(o.hours[k].peak) + add.peak + hourly[k])
+		o.hours[k].spread = milli(int64(o.hours[k].spread) + add.peak - add.median)
 	}
 }
 
@@ -303,18 +287,31 @@ func boundSince(pod *corev1.Pod) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// limit derives what Filter compares a pod with. What is above cpuRoom may still be admitted, as refuse
+// tells; memoryRoom is a KiB short, so that no rounding of refuse is decided here.
+func (p *Plugin) limit(o *outlook) {
+	o.safeLine = o.allocatable * p.args.SafeCPUPercent / 100
+	o.cpuRoom, o.memoryRoom = math.MaxInt64, math.MaxInt64
+	if limit := p.args.MaxCPUPercent; limit > 0 && o.known {
+		o.cpuRoom = o.allocatable*limit/100 - o.worstPeak
+	}
+	if limit := p.args.MaxMemoryPercent; limit > 0 && o.known {
+		o.memoryRoom = int64(float64(o.memoryAllocatable)/100*float64(limit)) - o.onlineMemory - o.unknownMemory - 1024
+	}
+}
+
 // summarise derives what most pods are scored by, so that scoring them reads few hours.
 func (o *outlook) summarise() {
 	highest := int32(0)
-	for k := range o.peak {
-		highest = max(highest, o.peak[k])
+	for k := range o.hours {
+		highest = max(highest, o.hours[k].peak)
 		o.lasting[k] = highest
 	}
-	o.worstPeak = int64(o.lasting[o.hours-1])
-	for k := range o.hours {
+	o.worstPeak = int64(o.lasting[o.horizon-1])
+	for k := range o.horizon {
 		if !o.outdone(k) {
-			o.risky[o.riskyCount] = uint8(k)
-			o.riskyCount++
+			o.risks[o.riskCount] = o.hours[k]
+			o.riskCount++
 		}
 	}
 }
@@ -322,9 +319,9 @@ func (o *outlook) summarise() {
 // outdone says whether some other hour's median and spread are both at least as high; of equals the first
 // one stays.
 func (o *outlook) outdone(k int) bool {
-	median, spread := o.peak[k]-o.spread[k], o.spread[k]
-	for j := range o.hours {
-		m, s := o.peak[j]-o.spread[j], o.spread[j]
+	median, spread := o.hours[k].peak-o.hours[k].spread, o.hours[k].spread
+	for j, other := range o.hours[:o.horizon] {
+		m, s := other.peak-other.spread, other.spread
 		if m >= median && s >= spread && (m > median || s > spread || j < k) {
 			return true
 		}

@@ -182,6 +182,9 @@ func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *corev1.Pod
 		return noNode()
 	}
 	c := p.cycleOf(state, pod)
+	if p.shortcut.admits(nodeInfo.GetGeneration(), c, p) {
+		return nil
+	}
 	o := p.outlookOf(c, node, nodeInfo)
 	why := p.refuse(o, &c.need, c.since)
 	if why == reasonNone {
@@ -211,6 +214,12 @@ func (p *Plugin) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod,
 		return 0, noNode()
 	}
 	c := p.cycleOf(state, pod)
+	if !c.need.batch && c.need.use.hourly == nil {
+		if l, ok := p.shortcut.load(nodeInfo.GetGeneration(), c); ok {
+			f := p.underLoad(&l, l.few[:l.fewCount], &c.need, c)
+			return f.Raw, nil
+		}
+	}
 	o := p.outlookOf(c, node, nodeInfo)
 	return p.foreseen(o, &c.need, nodeInfo, c).Raw, nil
 }

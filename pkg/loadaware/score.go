@@ -48,12 +48,8 @@ const (
 	reasonStale         reason = "Stale"
 )
 
-// staleness is 0 up to the age freshSeconds and 1 from staleAfterSeconds on, or without a measurement.
-func (p *Plugin) staleness(o *outlook, since int64) float64 {
-	if o == nil || !o.known {
-		return 1
-	}
-	age := time.Duration(since - o.measuredAt)
+// staleness is 0 up to the age freshSeconds and 1 from staleAfterSeconds on.
+func (p *Plugin) staleness(age time.Duration) float64 {
 	switch {
 	case age <= p.fresh:
 		return 0
@@ -106,40 +102,61 @@ func (o *outlook) online(need *podNeed) int64 {
 		return o.worstPeak + need.use.peak
 	}
 	peak := int64(0)
-	for k := range o.hours {
-		peak = max(peak, int64(o.peak[k])+int64(need.use.hourly[k]))
+	for k, h := range o.hours[:o.horizon] {
+		peak = max(peak, int64(h.peak)+int64(need.use.hourly[k]))
 	}
 	return peak
 }
 
-// atWorst is the highest peak of all hours within the horizon, the spread in that hour, and the highest
-// expected excess over the line, with the pod on the node and the doubt about the measurement applied.
-func (o *outlook) atWorst(need *podNeed, line float64, d doubt) (peak, spread, excess float64) {
+// load is what an outlook tells of online use as a whole; what it tells by the hour goes with it.
+type load struct {
+	measuredAt, safeLine, byRequests, pressure int64
+	logTail                                    float64
+
+	few      [quickRisks]hour // the risks, where there are no more than that
+	fewCount int
+}
+
+func (o *outlook) load() load {
+	return load{measuredAt: o.measuredAt, safeLine: o.safeLine, byRequests: o.byRequests, pressure: o.pressure, logTail: o.logTail}
+}
+
+// worst is the highest peak of all hours, the spread in that hour, and the highest expected excess over the line.
+type worst struct{ peak, spread, excess float64 }
+
+// add takes in an hour, as it is with the pod on the node.
+func (w *worst) add(peak, spread int64, line float64, d *doubt, logTail float64) {
+	p, s := d.apply(float64(peak), float64(spread))
+	w.excess = max(w.excess, expectedExcess(p, s, line, logTail))
+	if p > w.peak {
+		w.peak, w.spread = p, s
+	}
+}
+
+// atWorst is the worst of the hours with the pod on the node and the doubt about the measurement applied. For a
+// pod whose use is not known by the hour, hours may be just those of most risk.
+func atWorst(hours []hour, need *podNeed, line float64, d *doubt, logTail float64) worst {
+	w := worst{peak: -1}
 	podSpread := need.use.peak - need.use.median
-	peak = -1
 	if need.use.hourly == nil {
-		for _, k := range o.risky[:o.riskyCount] {
-			p, s := d.apply(float64(int64(o.peak[k])+need.use.peak), float64(int64(o.spread[k])+podSpread))
-			excess = max(excess, expectedExcess(p, s, line, o.logTail))
-			if p > peak {
-				peak, spread = p, s
-			}
+		for _, h := range hours {
+			w.add(int64(h.peak)+need.use.peak, int64(h.spread)+podSpread, line, d, logTail)
 		}
-		return peak, spread, excess
+		return w
 	}
 	median, widest := int64(-1), int64(-1)
-	for k := range o.hours {
-		hour, hourSpread := int64(o.peak[k])+int64(need.use.hourly[k]), int64(o.spread[k])+podSpread
-		if hour-hourSpread <= median && hourSpread <= widest {
+	for k, h := range hours {
+		peak, spread := int64(h.peak)+int64(need.use.hourly[k]), int64(h.spread)+podSpread
+		if peak-spread <= median && spread <= widest {
 			continue // an hour before exceeds at least as much
 		}
-		p, s := d.apply(float64(hour), float64(hourSpread))
-		excess = max(excess, expectedExcess(p, s, line, o.logTail))
-		if p > peak {
-			peak, spread, median, widest = p, s, hour-hourSpread, hourSpread
+		before := w.peak
+		w.add(peak, spread, line, d, logTail)
+		if w.peak > before {
+			median, widest = peak-spread, spread
 		}
 	}
-	return peak, spread, excess
+	return w
 }
 
 // doubt is what the age of a measurement makes of what it foretells. With staleness s, and R what all pods
@@ -151,7 +168,7 @@ func (o *outlook) atWorst(need *podNeed, line float64, d doubt) (peak, spread, e
 // so that the spread first grows, and requests decide in the end. Pressure counts as use and fades likewise.
 type doubt struct{ staleness, requests, pressure float64 }
 
-func (d doubt) apply(peak, spread float64) (peakOut, spreadOut float64) {
+func (d *doubt) apply(peak, spread float64) (peakOut, spreadOut float64) {
 	s := d.staleness
 	if s == 0 {
 		return peak + d.pressure, spread
@@ -165,21 +182,42 @@ func (p *Plugin) foreseen(o *outlook, need *podNeed, nodeInfo fwk.NodeInfo, c *c
 	if o == nil || !o.known {
 		return p.byRequests(need, nodeInfo)
 	}
-	f := Prospect{Age: time.Duration(c.since - o.measuredAt), Staleness: p.staleness(o, c.since), SafeLine: o.allocatable * p.args.SafeCPUPercent / 100}
-	d := doubt{staleness: f.Staleness, requests: float64(o.byRequests), pressure: float64(o.pressure)}
-	f.Pressure = int64((1 - d.staleness) * d.pressure)
+	l := o.load()
 	if need.batch {
-		d.pressure = 0 // which is taken off in another way
-		peak, _ := d.apply(float64(o.lastingPeak(need.duration, c.now)), 0)
-		f.Peak, f.Median, f.Batch = int64(peak), int64(peak), max(o.promisedBatch, o.batchUse)
-		f.Raw = rawBatch(f, need.requestMilliCPU)
-		return f
+		return p.batchUnderLoad(o, &l, need, c)
 	}
+	hours := o.risks[:o.riskCount]
+	if need.use.hourly != nil {
+		hours = o.hours[:o.horizon]
+	}
+	return p.underLoad(&l, hours, need, c)
+}
+
+// underLoad is foreseen for a latency-sensitive pod, where there is a measurement.
+func (p *Plugin) underLoad(l *load, hours []hour, need *podNeed, c *cycle) Prospect {
+	f, d := p.believed(l, c)
 	d.requests += float64(need.requestMilliCPU)
-	peak, spread, excess := o.atWorst(need, float64(f.SafeLine), d)
-	f.Peak, f.Median, f.ExpectedOver = int64(peak), int64(peak-spread), excess
-	f.Raw = rawOnline(f, p.args.ScoringStrategy)
+	w := atWorst(hours, need, float64(f.SafeLine), &d, l.logTail)
+	f.Peak, f.Median, f.ExpectedOver = int64(w.peak), int64(w.peak-w.spread), w.excess
+	f.Raw = rawOnline(&f, p.args.ScoringStrategy)
 	return f
+}
+
+// batchUnderLoad is foreseen for a batch pod, where there is a measurement.
+func (p *Plugin) batchUnderLoad(o *outlook, l *load, need *podNeed, c *cycle) Prospect {
+	f, d := p.believed(l, c)
+	d.pressure = 0 // which is taken off in another way
+	peak, _ := d.apply(float64(o.lastingPeak(need.duration, c.now)), 0)
+	f.Peak, f.Median, f.Batch = int64(peak), int64(peak), max(o.promisedBatch, o.batchUse)
+	f.Raw = rawBatch(&f, need.requestMilliCPU)
+	return f
+}
+
+// believed is how far the measurement is believed, by its age.
+func (p *Plugin) believed(l *load, c *cycle) (Prospect, doubt) {
+	age := time.Duration(c.since - l.measuredAt)
+	d := doubt{staleness: p.staleness(age), requests: float64(l.byRequests), pressure: float64(l.pressure)}
+	return Prospect{Age: age, Staleness: d.staleness, SafeLine: l.safeLine, Pressure: int64((1 - d.staleness) * d.pressure)}, d
 }
 
 // byRequests is what a node will carry of which nothing is known, by what the scheduler has added up.
@@ -189,13 +227,13 @@ func (p *Plugin) byRequests(need *podNeed, nodeInfo fwk.NodeInfo) Prospect {
 	if need.batch {
 		f.Median = f.Peak
 		f.Batch = clamp(nodeInfo.GetRequested().GetScalarResources()[batchCPUResource], 0, maxMilliCPU)
-		f.Raw = rawBatch(f, need.requestMilliCPU)
+		f.Raw = rawBatch(&f, need.requestMilliCPU)
 		return f
 	}
 	f.Peak += need.requestMilliCPU
 	f.Median = f.Peak
 	f.ExpectedOver = expectedExcess(float64(f.Peak), 0, float64(f.SafeLine), 1)
-	f.Raw = rawOnline(f, p.args.ScoringStrategy)
+	f.Raw = rawOnline(&f, p.args.ScoringStrategy)
 	return f
 }
 
@@ -233,7 +271,7 @@ func expectedExcess(peak, spread, line, logTail float64) float64 {
 //	1/2 / (1 + excess/(tolerance x line)) + 1/2 x peak/line
 //
 // The second half is 0 where the peak is above the line. More load never scores higher under LeastRisk.
-func rawOnline(f Prospect, strategy v1alpha1.ScoringStrategy) int64 {
+func rawOnline(f *Prospect, strategy v1alpha1.ScoringStrategy) int64 {
 	line := float64(f.SafeLine)
 	if line <= 0 {
 		return 0
@@ -253,7 +291,7 @@ func rawOnline(f Prospect, strategy v1alpha1.ScoringStrategy) int64 {
 // the pod runs, less where online services wait for CPU already.
 //
 //	(line - peak - batch - pod) / line x (1 - pressure/line)
-func rawBatch(f Prospect, podMilliCPU int64) int64 {
+func rawBatch(f *Prospect, podMilliCPU int64) int64 {
 	line := float64(f.SafeLine)
 	if line <= 0 {
 		return 0

@@ -58,10 +58,10 @@ func TestRawScoresFollowTheFormula(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := rawOnline(tt.f, v1alpha1.LeastRisk); got != tt.wantSpread && got != tt.wantSpread+80 {
+			if got := rawOnline(&tt.f, v1alpha1.LeastRisk); got != tt.wantSpread && got != tt.wantSpread+80 {
 				t.Errorf("LeastRisk = %d, want %d", got, tt.wantSpread)
 			}
-			if got := rawOnline(tt.f, v1alpha1.MostUsed); got != tt.wantPack && got != tt.wantPack+80 {
+			if got := rawOnline(&tt.f, v1alpha1.MostUsed); got != tt.wantPack && got != tt.wantPack+80 {
 				t.Errorf("MostUsed = %d, want %d", got, tt.wantPack)
 			}
 		})

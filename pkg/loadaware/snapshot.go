@@ -25,6 +25,12 @@ func (s *Snapshot) View(node string) *View {
 	return s.shards[s.shardOf(node)][node]
 }
 
+// has says whether what is in the Snapshots from born on, and from died on no more, is in this one. A died of 0
+// is never.
+func (s *Snapshot) has(born, died int64) bool {
+	return born <= s.sequence && (died == 0 || died > s.sequence)
+}
+
 func (s *Snapshot) shardOf(node string) int {
 	return int(maphash.String(s.seed, node) % shardCount)
 }

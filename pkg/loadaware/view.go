@@ -139,11 +139,11 @@ func newForecast(f *v1alpha1.Forecast) *forecast {
 }
 
 // replaced tells the View, and what was made of it, that the Snapshot has another one instead.
-func (v *View) replaced(s *Snapshot) {
+func (v *View) replaced(s *Snapshot, profiles []*Plugin) {
 	v.died.Store(s.sequence)
 	for i := range v.outlooks {
 		if o := v.outlooks[i].Load(); o != nil {
-			o.died.Store(s.sequence)
+			profiles[i].shortcut.replaced(o, s.sequence)
 		}
 	}
 }

@@ -123,7 +123,7 @@ func (p *Plugin) cooled(before, after *View, need *podNeed, now time.Time) bool 
 // measuredOnly is the outlook of a node of which only the measurement is at hand.
 func (v *View) measuredOnly(p *Plugin) *outlook {
 	o := &outlook{known: true, measuredAt: p.since(v.measuredAt), allocatable: v.capacity.MilliCPU, memoryAllocatable: v.capacity.MemoryBytes}
-	o.hours = p.horizonHours()
+	o.horizon = p.horizonHours()
 	o.onlineMemory = v.onlineMemory()
 	return o
 }

@@ -181,7 +181,7 @@ func (s *store) Replace(list []any, _ string) error {
 	}
 	s.current.Store(next)
 	current.each(func(name string, before *View) {
-		before.replaced(next)
+		before.replaced(next, s.profiles)
 		s.derive(before, next.View(name))
 	})
 	next.each(func(name string, after *View) {
@@ -203,7 +203,7 @@ func (s *store) Resync() error { return nil }
 func (s *store) replace(next *Snapshot, before, after *View) {
 	s.current.Store(next)
 	if before != nil {
-		before.replaced(next)
+		before.replaced(next, s.profiles)
 	}
 	s.derive(before, after)
 }
