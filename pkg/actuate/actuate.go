@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,11 @@ var ErrMoved = errors.New("the kernel says otherwise")
 // ErrVanished means that the group is gone, or another one has its name.
 var ErrVanished = errors.New("the group has vanished")
 
+// left is what a knob of a group was after our last write.
+type left struct {
+	group, value string
+}
+
 // knobKey is one knob of one group, not of its name.
 type knobKey struct {
 	groupID uint64
@@ -53,13 +59,18 @@ type Actuator struct {
 	host    cgroup.Host
 	journal *Journal
 	// left is what each knob was after our last write.
-	left   map[knobKey]string
+	left   map[knobKey]left
 	blocks blocking
 }
 
 // New returns an Actuator that journals originals in journal.
 func New(host cgroup.Host, journal *Journal) *Actuator {
-	return &Actuator{host: host, journal: journal, left: map[knobKey]string{}, blocks: newBlocking()}
+	return &Actuator{host: host, journal: journal, left: map[knobKey]left{}, blocks: newBlocking()}
+}
+
+// Forget drops what is remembered of the writes to groups that are gone. The journal looks after itself.
+func (a *Actuator) Forget(gone func(group string) bool) {
+	maps.DeleteFunc(a.left, func(_ knobKey, l left) bool { return gone(l.group) })
 }
 
 // step is one change that is being carried out.
@@ -142,9 +153,9 @@ func (a *Actuator) prepare(c qos.Change) step {
 	} else {
 		s.shift = s.spec.Shift(s.value, s.change.Value)
 	}
-	left, known := a.left[s.key()]
+	was, known := a.left[s.key()]
 	// Threads that were started since have the policy that they were started with: nobody undid anything.
-	s.undone = known && left != s.value && c.Knob != qos.CPUPolicy
+	s.undone = known && was.value != s.value && c.Knob != qos.CPUPolicy
 	return s
 }
 
@@ -218,7 +229,7 @@ func (a *Actuator) carryOut(s step, journalErr error, notTightened []string) Res
 // keep remembers what a knob is after a write.
 func (a *Actuator) keep(key knobKey, r Result) Result {
 	if r.ReadBack != "" {
-		a.left[key] = r.ReadBack
+		a.left[key] = left{r.Change.Group, r.ReadBack}
 	}
 	if r.Change.Knob == qos.CPUIdle { // it moved the weight too
 		delete(a.left, knobKey{key.groupID, qos.CPUWeight})

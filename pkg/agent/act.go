@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 )
 
 // maxChanges is how many changes NodeUtilization shows.
@@ -56,30 +59,54 @@ func (a *actor) act(s qos.State, podOf func(group string) string) {
 		delete(a.pending, key)
 	}
 	for _, strategy := range a.strategies {
-		plan := strategy.Step(s)
-		for _, n := range plan.Notes {
-			a.note(strategy.Name, n)
-		}
-		if foreign := strategy.Foreign(s, plan); len(foreign) > 0 {
-			a.note(strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
-			continue
-		}
-		changes := qos.Diff(s, plan)
-		if strategy.mode != v1alpha1.ModeEnforce {
-			for _, c := range changes {
-				a.record(s.Now, strategy.Name, c, v1alpha1.OutcomeObserved, "")
-			}
-			continue
-		}
-		for _, r := range a.actuator.Apply(changes) {
-			inputs := inputsOf(s, r.Change)
-			if r.Pending { // told of when it has ended
-				a.pending[knobKey(r.Change)] = unended{strategy.Name, inputs}
-				continue
-			}
-			a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)
+		a.step(strategy, s, podOf)
+	}
+}
+
+// actOnly lets one strategy decide on a State that has some groups only. No other may see such a State.
+func (a *actor) actOnly(name string, s qos.State, podOf func(group string) string) {
+	for _, strategy := range a.strategies {
+		if strategy.Name == name {
+			a.step(strategy, s, podOf)
 		}
 	}
+}
+
+// step lets a strategy decide, and carries its plan out.
+func (a *actor) step(strategy running, s qos.State, podOf func(group string) string) {
+	plan := strategy.Step(s)
+	for _, n := range plan.Notes {
+		a.note(strategy.Name, n)
+	}
+	if foreign := strategy.Foreign(s, plan); len(foreign) > 0 {
+		a.note(strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
+		return
+	}
+	changes := qos.Diff(s, plan)
+	if strategy.mode != v1alpha1.ModeEnforce {
+		for _, c := range changes {
+			a.record(s.Now, strategy.Name, c, v1alpha1.OutcomeObserved, "")
+		}
+		return
+	}
+	for _, r := range a.actuator.Apply(changes) {
+		inputs := inputsOf(s, r.Change)
+		if r.Pending { // told of when it has ended
+			a.pending[knobKey(r.Change)] = unended{strategy.Name, inputs}
+			continue
+		}
+		a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)
+	}
+}
+
+// forget drops what is remembered of groups that s does not have any more: pods come and go for months.
+func (a *actor) forget(s qos.State) {
+	there := make(map[string]bool, len(s.Groups))
+	for _, g := range s.Groups {
+		there[g.Path] = true
+	}
+	maps.DeleteFunc(a.latest, func(_ string, c v1alpha1.ChangeStatus) bool { return !there[c.Group] })
+	a.actuator.Forget(func(group string) bool { return !there[group] })
 }
 
 // settle tells of what became of a change: in the audit log, the status and the metrics.
@@ -90,6 +117,9 @@ func (a *actor) settle(now time.Time, strategy string, r actuate.Result, pod str
 	}
 	if !r.Written && r.Err == nil {
 		return // it was so already
+	}
+	if errors.Is(r.Err, actuate.ErrVanished) && strategy == batchbound.Name {
+		return // a pod that ended between reading and writing: nobody refused anything
 	}
 	outcome, problem := v1alpha1.OutcomeApplied, ""
 	if r.Err != nil {

@@ -87,12 +87,14 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("reading how many CPUs the node has: %w", err)
 	}
-	hook := runtimehook.New(o.hookOptions(host, capacity.MilliCPU, strategies, m))
+	hookOptions := o.hookOptions(host, capacity.MilliCPU, strategies, m)
+	hook := runtimehook.New(hookOptions)
 	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, node, m, alive)
 	if err != nil {
 		return err
 	}
 	defer l.close()
+	l.sensor.limits = limits{Fallback: hookOptions.Fallback, PIDs: hookOptions.PIDs}
 	l.restore(o.StateDir, time.Now())
 	// The first tick sets what protects the online side before the first batch container can be placed.
 	l.tick(time.Now())

@@ -28,22 +28,31 @@ func batchProtected(r reading, mode v1alpha1.Mode) metav1.Condition {
 	return c
 }
 
-// runtimeHookReady tells whether batch containers are placed and bounded when they are created.
-func runtimeHookReady(connected bool, conflict string, mode v1alpha1.Mode) metav1.Condition {
+// runtimeHookReady tells whether batch containers are placed and bounded when they are created, and where they are
+// not, what bounds them: bounding is the mode of strategy batchbound.
+func runtimeHookReady(connected bool, conflict string, mode, bounding v1alpha1.Mode) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionRuntimeHookReady, Status: metav1.ConditionFalse}
 	switch {
 	case mode == v1alpha1.ModeOff:
-		c.Reason, c.Message = "Off", "the runtime hook is Off"
+		c.Reason, c.Message = "Off", "the runtime hook is Off: "+insteadOfHook(bounding)
 	case !connected:
-		c.Reason, c.Message = "NotConnected", "not connected to the container runtime's NRI socket: batch containers stay where the kubelet puts them"
+		c.Reason, c.Message = "NotConnected", "not connected to the container runtime's NRI socket: "+insteadOfHook(bounding)
 	case mode != v1alpha1.ModeEnforce:
-		c.Reason, c.Message = "NotEnforced", "the runtime hook is in mode "+string(mode)
+		c.Reason, c.Message = "NotEnforced", "the runtime hook is in mode "+string(mode)+": "+insteadOfHook(bounding)
 	case conflict != "":
 		c.Reason, c.Message = "Conflict", conflict
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Connected", "batch containers are put into the batch branch, with their limits, when they are created"
 	}
 	return c
+}
+
+// insteadOfHook says what becomes of batch containers without the hook.
+func insteadOfHook(bounding v1alpha1.Mode) string {
+	if bounding == v1alpha1.ModeEnforce {
+		return "batch containers stay where the kubelet puts them, and get their limits within a fast tick (strategy batchbound)"
+	}
+	return "batch containers stay where the kubelet puts them, and nothing limits them (strategy batchbound is in mode " + string(bounding) + ")"
 }
 
 // batchPodsConverted tells of a batch pod that takes a node's cpu and memory instead of what is lent.

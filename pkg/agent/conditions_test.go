@@ -43,15 +43,21 @@ func TestABatchPodThatWasNotConvertedIsReported(t *testing.T) {
 }
 
 func TestRuntimeHookReadySaysWhatIsWrong(t *testing.T) {
-	for reason, c := range map[string]metav1.Condition{
-		"Off":          runtimeHookReady(false, "", v1alpha1.ModeOff),
-		"NotConnected": runtimeHookReady(false, "a conflict of before", v1alpha1.ModeEnforce),
-		"NotEnforced":  runtimeHookReady(true, "", v1alpha1.ModeObserve),
-		"Conflict":     runtimeHookReady(true, "container work of pod a/b", v1alpha1.ModeEnforce),
-		"Connected":    runtimeHookReady(true, "", v1alpha1.ModeEnforce),
+	const enforce, observe, off = v1alpha1.ModeEnforce, v1alpha1.ModeObserve, v1alpha1.ModeOff
+	for name, tc := range map[string]struct {
+		c             metav1.Condition
+		reason, wants string
+	}{
+		"off":                             {runtimeHookReady(false, "", off, enforce), "Off", "within a fast tick"},
+		"off, and nothing else":           {runtimeHookReady(false, "", off, off), "Off", "nothing limits them"},
+		"not connected":                   {runtimeHookReady(false, "a conflict of before", enforce, enforce), "NotConnected", "within a fast tick"},
+		"not connected, and nothing else": {runtimeHookReady(false, "", enforce, observe), "NotConnected", "batchbound is in mode Observe"},
+		"not enforced":                    {runtimeHookReady(true, "", observe, observe), "NotEnforced", "nothing limits them"},
+		"conflict":                        {runtimeHookReady(true, "container work of pod a/b", enforce, enforce), "Conflict", "a/b"},
+		"connected":                       {runtimeHookReady(true, "", enforce, off), "Connected", "when they are created"},
 	} {
-		if c.Reason != reason || (c.Status == metav1.ConditionTrue) != (reason == "Connected") {
-			t.Errorf("%+v, want reason %s", c, reason)
+		if tc.c.Reason != tc.reason || (tc.c.Status == metav1.ConditionTrue) != (tc.reason == "Connected") || !strings.Contains(tc.c.Message, tc.wants) {
+			t.Errorf("%s: %+v, want reason %s and %q", name, tc.c, tc.reason, tc.wants)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/guard"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
 	"github.com/plimsoll/plimsoll/pkg/usage"
@@ -41,6 +42,7 @@ type loop struct {
 	// capabilities is what the probe found, nil until it has.
 	capabilities atomic.Pointer[[]v1alpha1.Capability]
 	pressure     pressureWatch
+	newcomers    newcomers
 
 	conditions []metav1.Condition
 	// offered is the status that readers have or are about to get.
@@ -82,6 +84,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		fixed:          v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
 		recordRequests: o.RecordState, stateDir: o.StateDir, nodeName: o.NodeName,
 	}
+	l.sensor.placing = func() bool { return hook.Connected() && o.Config.RuntimeHook.Mode == v1alpha1.ModeEnforce }
 	for _, s := range o.Config.Strategies {
 		l.fixed.Strategies = append(l.fixed.Strategies, v1alpha1.StrategyStatus{Name: s.Name, Mode: s.Mode})
 	}
@@ -131,6 +134,7 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 		case now := <-ticker.C:
 			l.tick(now)
 		case now := <-fast:
+			l.boundNewcomers(now)
 			if l.fast(now) {
 				l.metrics.ticks.WithLabelValues("early").Inc()
 				l.tick(now)
@@ -175,6 +179,7 @@ func (l *loop) tick(now time.Time) {
 	state := r.state(now, u, false)
 	l.recordState(state)
 	l.actor.act(state, r.podName)
+	l.actor.forget(state)
 	l.publish(now, r, u)
 	l.save(now)
 }
@@ -206,7 +211,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	at := metav1.NewTime(now)
 	for _, c := range []metav1.Condition{
 		batchProtected(r, modeOf(l.config, batchidle.Name)),
-		runtimeHookReady(l.hook.Connected(), l.hook.Conflict(), l.config.RuntimeHook.Mode),
+		runtimeHookReady(l.hook.Connected(), l.hook.Conflict(), l.config.RuntimeHook.Mode, modeOf(l.config, batchbound.Name)),
 		settingsHold(l.actor.contests.describe(now)),
 		batchPodsConverted(r.Pods),
 	} {

@@ -26,6 +26,8 @@ type noPods struct{}
 func (noPods) byUID(string) (podInfo, bool)         { return podInfo{}, false }
 func (noPods) podOfContainer(string) (string, bool) { return "", false }
 func (noPods) loans() map[string]v1alpha1.Resources { return nil }
+func (noPods) batchPod(string) (batchPod, bool)     { return batchPod{}, false }
+func (noPods) changes() uint64                      { return 0 }
 
 // aTree is a cgroup v2 tree of plain files; what the kernel makes of writes is tested on real groups.
 type aTree struct {

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +38,8 @@ type podInfo struct {
 // podWatch keeps the pods of this node.
 type podWatch struct {
 	informer cache.SharedIndexInformer
+	// news counts what the API server told.
+	news atomic.Uint64
 }
 
 const (
@@ -62,8 +66,18 @@ func newPodWatch(kube *rest.Config, nodeName string) (*podWatch, error) {
 	if err := informer.SetTransform(trimPod); err != nil {
 		return nil, fmt.Errorf("watching pods: %w", err)
 	}
-	return &podWatch{informer: informer}, nil
+	w := &podWatch{informer: informer}
+	count := func(any) { w.news.Add(1) }
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: count, UpdateFunc: func(_, _ any) { count(nil) }, DeleteFunc: count,
+	}); err != nil {
+		return nil, fmt.Errorf("watching pods: %w", err)
+	}
+	return w, nil
 }
+
+// changes is a number that is another one once something about some pod may have changed.
+func (w *podWatch) changes() uint64 { return w.news.Load() }
 
 // run watches until ctx ends. It retries for ever: the agent works without the API server.
 func (w *podWatch) run(ctx context.Context) { w.informer.RunWithContext(ctx) }
@@ -155,21 +169,33 @@ func trimPod(obj any) (any, error) {
 	// All requests of the pod, as those of one container.
 	requests := batchOnly(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}))
 	trimmed.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}}
-	for _, id := range containerIDs(pod) {
-		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{ContainerID: "//" + id})
+	for _, c := range pod.Spec.InitContainers {
+		trimmed.Spec.InitContainers = append(trimmed.Spec.InitContainers, corev1.Container{Name: c.Name, RestartPolicy: c.RestartPolicy})
+	}
+	for _, s := range statuses(pod) {
+		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{Name: s.Name, ContainerID: s.ContainerID})
 	}
 	return trimmed, nil
+}
+
+// statuses are those of all containers of a pod.
+func statuses(pod *corev1.Pod) []corev1.ContainerStatus {
+	return slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses)
 }
 
 // containerIDs are the IDs of all containers in a pod's status, without the runtime's scheme.
 func containerIDs(pod *corev1.Pod) []string {
 	var ids []string
-	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses} {
-		for _, s := range statuses {
-			if _, id, ok := strings.Cut(s.ContainerID, "//"); ok && id != "" {
-				ids = append(ids, id)
-			}
+	for _, s := range statuses(pod) {
+		if id := idOf(s); id != "" {
+			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// idOf is the ID in a container's status; empty while there is none.
+func idOf(s corev1.ContainerStatus) string {
+	_, id, _ := strings.Cut(s.ContainerID, "//")
+	return id
 }

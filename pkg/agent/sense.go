@@ -20,6 +20,10 @@ type pod struct {
 	BatchContainers []usage.GroupKey
 	// Containers are the groups of its containers, where it asks for real-time priority or did.
 	Containers []string
+	// Bounds is what a batch pod's own group is to be held to, and Unplaced the groups in it, where no hook
+	// places its containers.
+	Bounds   *qos.Bounds
+	Unplaced []unplaced
 }
 
 // reading is all that one tick saw.
@@ -39,6 +43,10 @@ type reading struct {
 type podLookup interface {
 	byUID(uid string) (podInfo, bool)
 	podOfContainer(id string) (uid string, ok bool)
+	// batchPod is what the limits of a batch pod's containers are made of.
+	batchPod(uid string) (batchPod, bool)
+	// changes is a number that is another one once something about some pod may have changed.
+	changes() uint64
 	// loans is what each pod has asked for of what the node lends, by UID.
 	loans() map[string]v1alpha1.Resources
 }
@@ -54,6 +62,10 @@ type sensor struct {
 	pods  podLookup
 	// askedRealtime are the pods, by UID, that ask for real-time priority or did.
 	askedRealtime map[string]bool
+	// limits bound batch containers that nothing else bounds.
+	limits limits
+	// placing says whether the runtime hook places and bounds batch containers at their creation now.
+	placing func() bool
 }
 
 // scanEvery is after how many readings the groups are scanned whole: half a minute at the default tick.
@@ -61,11 +73,11 @@ const scanEvery = 30
 
 func newSensor(host cgroup.Host, strategies []running, pods podLookup) *sensor {
 	knobs := map[qos.Kind][]qos.Knob{}
-	for _, kind := range []qos.Kind{qos.KindBatchBranch, qos.KindPod, qos.KindContainer} {
+	for _, kind := range []qos.Kind{qos.KindBatchBranch, qos.KindPod, qos.KindContainer, qos.KindUnplaced} {
 		knobs[kind] = knobsOf(strategies, kind)
 	}
 	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods,
-		askedRealtime: map[string]bool{}}
+		askedRealtime: map[string]bool{}, placing: func() bool { return true }}
 }
 
 func (s *sensor) close() {
@@ -133,7 +145,7 @@ func (s *sensor) sense(now time.Time) (reading, error) {
 
 // readPods reads each pod's group, and the containers in the batch branch, which it gives to their pods.
 func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (usage.GroupKey, error)) {
-	index := map[string]int{}
+	index, groupOf := map[string]int{}, map[string]cgroup.Pod{}
 	for _, p := range groups.Pods {
 		key, err := read(p.Path)
 		if err != nil {
@@ -143,7 +155,7 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		if !known {
 			info.Class = v1alpha1.ClassLatencySensitive // what is not known to be batch is protected
 		}
-		index[p.UID] = len(r.Pods)
+		index[p.UID], groupOf[p.UID] = len(r.Pods), p
 		entry := pod{UID: p.UID, Info: info, Key: key}
 		s.readRealtime(r, &entry, p)
 		r.Pods = append(r.Pods, entry)
@@ -161,6 +173,9 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		if i, ok := index[uid]; ok {
 			r.Pods[i].BatchContainers = append(r.Pods[i].BatchContainers, key)
 		}
+	}
+	for i := range r.Pods {
+		s.readUnplaced(r, &r.Pods[i], groupOf[r.Pods[i].UID], len(r.Pods[i].BatchContainers) > 0)
 	}
 }
 
@@ -207,13 +222,16 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 		s.Groups = append(s.Groups, qos.Group{Path: r.Branch.Path, Kind: qos.KindBatchBranch, Rates: rates(r.Branch), Settings: r.Settings[r.Branch.Path]})
 	}
 	for _, p := range r.Pods {
-		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime}
+		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime, Bounds: p.Bounds}
 		g.Rates, g.Settings = rates(p.Key), r.Settings[p.Key.Path]
 		s.Groups = append(s.Groups, g)
 		for _, c := range p.Containers {
 			s.Groups = append(s.Groups, qos.Group{
 				Path: c, Kind: qos.KindContainer, Namespace: g.Namespace, Realtime: g.Realtime, Settings: r.Settings[c],
 			})
+		}
+		for _, c := range p.Unplaced {
+			s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindUnplaced, Namespace: g.Namespace, Bounds: &c.Bounds, Settings: r.Settings[c.Path]})
 		}
 		for _, c := range p.BatchContainers {
 			s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c)})

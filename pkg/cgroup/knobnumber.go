@@ -134,6 +134,9 @@ func weightOfShares(shares int64) int64 {
 	return int64(cgroups.ConvertCPUSharesToCgroupV2Value(uint64(min(max(shares, leastShares), mostShares))))
 }
 
+// WeightOfShares is the neutral weight of so many v1 shares.
+func WeightOfShares(shares int64) int64 { return weightOfShares(shares) }
+
 // sharesOfWeight is the most shares that give that weight, so that the default weight gives the default
 // shares. Each weight has some.
 func sharesOfWeight(weight int64) int64 {

@@ -73,8 +73,25 @@ func (t *Tracker) Stats() TrackerStats { return t.stats }
 // Groups is every group as of now. The answer is the Tracker's own until the next call: it must not be
 // changed. An error means that nothing is known; the next call scans everything.
 func (t *Tracker) Groups() (Groups, error) {
-	full := t.calls%t.fullEvery == 0 || !t.stats.Watching
+	full := t.calls%t.fullEvery == 0
 	t.calls++
+	groups, _, err := t.refresh(full)
+	return groups, err
+}
+
+// Latest is Groups for who asks often: it is right as far as events have told, does not count towards the next
+// full scan, and says whether anything may have changed since the last call of either. Without inotify it
+// knows nothing newer than Groups did.
+func (t *Tracker) Latest() (groups Groups, changed bool, err error) {
+	if !t.stats.Watching && t.valid {
+		return t.groups, false, nil
+	}
+	return t.refresh(false)
+}
+
+// refresh lists what events say has changed, or everything.
+func (t *Tracker) refresh(full bool) (Groups, bool, error) {
+	full = full || !t.stats.Watching
 	dirty, overflow, err := t.drain()
 	if err != nil {
 		t.Close() // from here on every call scans
@@ -82,7 +99,7 @@ func (t *Tracker) Groups() (Groups, error) {
 	}
 	full = full || overflow || !t.valid
 	if !full && !dirty {
-		return t.groups, nil
+		return t.groups, false, nil
 	}
 	if full {
 		t.stats.FullScans++
@@ -92,13 +109,13 @@ func (t *Tracker) Groups() (Groups, error) {
 	t.valid = false
 	groups, err := t.host.scan(t.list)
 	if err != nil {
-		return Groups{}, err
+		return Groups{}, false, err
 	}
 	if full && !dirty && !overflow && wasValid && t.stats.Watching && !reflect.DeepEqual(was, groups) {
 		t.stats.Corrected++
 	}
 	t.groups, t.valid = groups, true
-	return groups, nil
+	return groups, true, nil
 }
 
 // drain takes the events that are there. dirty is true when one of them changes anything.

@@ -94,6 +94,39 @@ func TestTheTrackerFollowsWhatComesAndGoes(t *testing.T) {
 	}
 }
 
+func TestLatestTellsOfNewGroupsAndNeverScansWhole(t *testing.T) {
+	h := trackedHost(t)
+	tr := newTracker(t, h, 2)
+	wantTracked(t, tr, h)
+	scans := tr.Stats().FullScans
+	for i := range 6 {
+		if _, changed, err := tr.Latest(); err != nil || changed {
+			t.Fatalf("nothing happened: changed %v, error %v", changed, err)
+		}
+		groups(t, h.FSRoot, []string{""}, fmt.Sprint("kubepods/burstable/pod", i))
+		got, changed, err := tr.Latest()
+		if err != nil || !changed {
+			t.Fatalf("a group was made: changed %v, error %v", changed, err)
+		}
+		want, err := h.Scan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("groups (-scanned +latest):\n%s", diff)
+		}
+	}
+	if got := tr.Stats().FullScans; got != scans {
+		t.Errorf("%d full scans, want %d: twelve looks count for nothing", got, scans)
+	}
+	tr.Close()
+	groups(t, h.FSRoot, []string{""}, "kubepods/burstable/podlast")
+	if _, changed, err := tr.Latest(); err != nil || changed {
+		t.Errorf("without inotify: changed %v, error %v, want nothing newer than Groups knew", changed, err)
+	}
+	wantTracked(t, tr, h)
+}
+
 func TestAFullScanCorrectsWhatNoEventToldOf(t *testing.T) {
 	h := trackedHost(t)
 	tr := newTracker(t, h, 3)

@@ -80,6 +80,9 @@ const (
 	KindBatchContainer Kind = "BatchContainer"
 	// KindContainer is one container of a pod that asks for real-time priority, or did.
 	KindContainer Kind = "Container"
+	// KindUnplaced is one container of a batch pod, or the pod's sandbox, in the pod's own group: where the
+	// kubelet put it, because no runtime hook placed it.
+	KindUnplaced Kind = "Unplaced"
 )
 
 // Setting is what a knob of a group was when it was read.
@@ -92,6 +95,20 @@ type Setting struct {
 	Unsupported bool
 }
 
+// Bounds is what a group of a batch pod is to be held to. An amount of 0 is none.
+type Bounds struct {
+	// Weight is on the scale of CPUWeight, 1 to 10000.
+	Weight int64
+	// QuotaMicros is CPU time in each 100 ms.
+	QuotaMicros int64
+	MemoryBytes int64
+	PIDs        int64
+	// WhereUnlimited is true where limits that somebody else set are theirs.
+	WhereUnlimited bool
+	// Reason says where the amounts are from.
+	Reason string
+}
+
 // Group is one cgroup that a strategy may reason about.
 type Group struct {
 	// Path is relative to the hierarchy's root, with a leading slash.
@@ -102,6 +119,8 @@ type Group struct {
 	// Realtime is true where that pod asks for real-time priority.
 	Realtime bool
 	Rates    usage.Rates
+	// Bounds is what a batch pod's group is to be held to that no runtime hook bounds; nil for all others.
+	Bounds *Bounds
 	// Settings is what was read back this tick, for the knobs that some strategy claims.
 	Settings map[Knob]Setting
 }

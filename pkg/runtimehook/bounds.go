@@ -6,15 +6,7 @@ import (
 	"github.com/containerd/nri/pkg/api"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
-)
-
-const (
-	// quotaPeriodMicros is the period of a container's CPU quota: the kernel's and every runtime's default.
-	quotaPeriodMicros = 100_000
-	// The least that the kernel takes.
-	minQuotaMicros, minShares = 1000, 2
-	// maxShares is the most that the kernel takes.
-	maxShares = 262_144
+	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 )
 
 // Fallback is what a batch container is held to that nothing else bounds: one of a pod that the
@@ -23,21 +15,10 @@ type Fallback struct {
 	MilliCPU, MemoryBytes int64
 }
 
-// bounds is what a batch container is held to.
-type bounds struct {
-	// Shares is the CPU weight beside other batch containers, on the scale of cpu.shares; the runtime
-	// converts it where the kernel has cpu.weight.
-	Shares uint64
-	// QuotaMicros of CPU time in each quotaPeriodMicros; -1 for no quota.
-	QuotaMicros int64
-	MemoryBytes int64
-	PIDs        int64
-}
+// bounds is what a batch container is held to. The runtime converts the weight where the kernel has cpu.weight.
+type bounds batchbound.Bounds
 
 // boundsOf says what a container of a batch pod is held to, and why it had to be guessed, if so.
-//
-//	shares = milliCPU x 1024 / 1000
-//	quota  = limitMilliCPU x period / 1000
 func (o Options) boundsOf(pod *api.PodSandbox, c *api.Container) (b bounds, guessed string) {
 	annotation, converted := pod.GetAnnotations()[v1alpha1.BatchResourcesAnnotation]
 	amounts, err := v1alpha1.ParseBatchResources(annotation)
@@ -53,12 +34,7 @@ func (o Options) boundsOf(pod *api.PodSandbox, c *api.Container) (b bounds, gues
 	if guessed != "" {
 		r = o.guess(c)
 	}
-	b = bounds{
-		Shares:      uint64(min(max(r.MilliCPU*1024/1000, minShares), maxShares)),
-		QuotaMicros: max(r.LimitMilliCPU*quotaPeriodMicros/1000, minQuotaMicros),
-		MemoryBytes: r.MemoryBytes,
-		PIDs:        o.PIDs,
-	}
+	b = bounds(batchbound.Of(batchbound.Amounts(r), o.PIDs))
 	if !o.ContainerQuota {
 		b.QuotaMicros = -1
 	}
@@ -81,8 +57,8 @@ func (o Options) guess(c *api.Container) v1alpha1.BatchResources {
 
 // adjust asks the runtime for the bounds at creation.
 func (b bounds) adjust(a *api.ContainerAdjustment) {
-	a.SetLinuxCPUShares(b.Shares)
-	a.SetLinuxCPUPeriod(quotaPeriodMicros)
+	a.SetLinuxCPUShares(uint64(b.Shares))
+	a.SetLinuxCPUPeriod(batchbound.QuotaPeriodMicros)
 	a.SetLinuxCPUQuota(b.QuotaMicros)
 	a.SetLinuxMemoryLimit(b.MemoryBytes)
 	a.SetLinuxPidLimits(b.PIDs)
@@ -92,8 +68,8 @@ func (b bounds) adjust(a *api.ContainerAdjustment) {
 func (b bounds) update(containerID string) *api.ContainerUpdate {
 	u := &api.ContainerUpdate{}
 	u.SetContainerId(containerID)
-	u.SetLinuxCPUShares(b.Shares)
-	u.SetLinuxCPUPeriod(quotaPeriodMicros)
+	u.SetLinuxCPUShares(uint64(b.Shares))
+	u.SetLinuxCPUPeriod(batchbound.QuotaPeriodMicros)
 	u.SetLinuxCPUQuota(b.QuotaMicros)
 	u.SetLinuxMemoryLimit(b.MemoryBytes)
 	u.SetLinuxPidLimits(b.PIDs)
@@ -108,6 +84,6 @@ func (b bounds) hold(r *api.LinuxResources) bool {
 	if quota == 0 {
 		quota = -1
 	}
-	return cpu.GetShares().GetValue() == b.Shares && quota == b.QuotaMicros && r.GetMemory().GetLimit().GetValue() == b.MemoryBytes &&
+	return cpu.GetShares().GetValue() == uint64(b.Shares) && quota == b.QuotaMicros && r.GetMemory().GetLimit().GetValue() == b.MemoryBytes &&
 		r.GetPids().GetLimit() == b.PIDs
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
 )
@@ -17,6 +18,7 @@ import (
 // Factories returns the factory of every strategy.
 func Factories() []qos.Factory {
 	return []qos.Factory{
+		batchbound.Factory(),
 		batchidle.Factory(),
 		realtime.Factory(),
 	}

@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
+	"github.com/plimsoll/plimsoll/pkg/runtimehook"
+	"github.com/plimsoll/plimsoll/pkg/usage"
+)
+
+// batchPod is what the limits of a batch pod's containers are made of.
+type batchPod struct {
+	// Amounts are from the pod's annotation, by container; nil for a pod that was not converted.
+	Amounts map[string]v1alpha1.BatchResources
+	// Initial and Sidecars are the names of containers that run before the others, and beside them.
+	Initial, Sidecars []string
+	// Names are the containers' by ID, as far as the kubelet has told them.
+	Names map[string]string
+}
+
+// limits bound batch containers of which the pod says nothing.
+type limits struct {
+	Fallback runtimehook.Fallback
+	PIDs     int64
+}
+
+// unplaced is a group in a batch pod's own group.
+type unplaced struct {
+	Path   string
+	Bounds qos.Bounds
+}
+
+// batchPod returns what the limits of a pod's containers are made of.
+func (w *podWatch) batchPod(uid string) (batchPod, bool) {
+	pod := w.first("uid", uid)
+	if pod == nil {
+		return batchPod{}, false
+	}
+	b := batchPod{Names: make(map[string]string, len(pod.Status.ContainerStatuses))}
+	if annotation, ok := pod.Annotations[v1alpha1.BatchResourcesAnnotation]; ok {
+		b.Amounts, _ = v1alpha1.ParseBatchResources(annotation) // one that cannot be read converts nothing
+	}
+	for _, c := range pod.Spec.InitContainers {
+		if ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways {
+			b.Sidecars = append(b.Sidecars, c.Name)
+		} else {
+			b.Initial = append(b.Initial, c.Name)
+		}
+	}
+	for _, s := range pod.Status.ContainerStatuses {
+		if id := idOf(s); id != "" {
+			b.Names[id] = s.Name
+		}
+	}
+	return b, true
+}
+
+// readUnplaced adds the groups of a batch pod that no hook bounds, with what each is to be held to and what it
+// is held to. Where the hook is at work, those are containers that the kubelet names and that are in the pod's
+// own group all the same: they were created before. Where it is not, they are all groups in the pod's, unless
+// its containers were placed before the hook went.
+func (s *sensor) readUnplaced(r *reading, p *pod, group cgroup.Pod, placed bool) {
+	if p.Info.Class != v1alpha1.ClassBatch || len(s.knobs[qos.KindUnplaced]) == 0 {
+		return
+	}
+	b, known := s.pods.batchPod(p.UID)
+	if !known {
+		return
+	}
+	inside := slices.ContainsFunc(group.Containers, func(c cgroup.Container) bool { return b.Names[c.ID] != "" })
+	if !inside && (placed || s.placing()) {
+		return
+	}
+	// A setting that cannot be read is asked for anew; the groups may be gone.
+	if b.Amounts != nil && group.Tier == cgroup.BestEffort {
+		p.Bounds = b.podBounds()
+		r.Settings[group.Path], _ = s.settings(group.Path, batchbound.PodKnobs())
+	}
+	for _, c := range group.Containers {
+		p.Unplaced = append(p.Unplaced, unplaced{c.Path, b.containerBounds(b.Names[c.ID], s.limits)})
+		r.Settings[c.Path], _ = s.settings(c.Path, batchbound.ContainerKnobs())
+	}
+}
+
+// podBounds is what the pod's own group is held to.
+func (b batchPod) podBounds() *qos.Bounds {
+	var initial, sidecars, others []batchbound.Amounts
+	for name, r := range b.Amounts {
+		switch a := batchbound.Amounts(r); {
+		case slices.Contains(b.Initial, name):
+			initial = append(initial, a)
+		case slices.Contains(b.Sidecars, name):
+			sidecars = append(sidecars, a)
+		default:
+			others = append(others, a)
+		}
+	}
+	most := batchbound.Of(batchbound.OfPod(initial, sidecars, others), 0)
+	return &qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes,
+		Reason: "no runtime hook bounded this batch pod: " + v1alpha1.BatchResourcesAnnotation + " of all its containers"}
+}
+
+// containerBounds is what a group in the pod's is held to; its name is empty while it is not known, or for the
+// sandbox. What the pod's own group is held to bounds it then.
+func (b batchPod) containerBounds(name string, l limits) qos.Bounds {
+	amounts, named := b.Amounts[name]
+	switch {
+	case b.Amounts == nil:
+		most := batchbound.Of(batchbound.Amounts{LimitMilliCPU: l.Fallback.MilliCPU}, l.PIDs)
+		return qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: l.Fallback.MemoryBytes, PIDs: l.PIDs, WhereUnlimited: true,
+			Reason: "no runtime hook bounded this batch pod, nor did the admission policy convert it: runtimeHook.fallback"}
+	case !named:
+		return qos.Bounds{PIDs: l.PIDs, Reason: "no runtime hook bounded this batch pod: runtimeHook.maxPIDs"}
+	default:
+		most := batchbound.Of(batchbound.Amounts(amounts), l.PIDs)
+		return qos.Bounds{Weight: cgroup.WeightOfShares(most.Shares), QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs,
+			Reason: fmt.Sprintf("no runtime hook bounded this batch container: %s of %q", v1alpha1.BatchResourcesAnnotation, name)}
+	}
+}
+
+// newcomers remembers of which batch pods the fast tick has seen to the limits.
+type newcomers struct {
+	told uint64
+	// done is what each pod was then, by UID.
+	done map[string]podShape
+}
+
+// podShape is other where a pod may have groups, or names of containers, that it did not have.
+type podShape struct {
+	group, lastContainer uint64
+	containers, names    int
+}
+
+// boundNewcomers bounds batch pods that are new since the last fast tick, or whose containers are, where no hook
+// did: a batch container shall not run for a whole tick without limits.
+func (l *loop) boundNewcomers(now time.Time) {
+	if len(l.sensor.knobs[qos.KindUnplaced]) == 0 || l.sensor.placing() {
+		return
+	}
+	told := l.sensor.pods.changes()
+	groups, changed, err := l.sensor.tracker.Latest()
+	if err != nil || !changed && told == l.newcomers.told {
+		return // an error is the next tick's, which reads everything
+	}
+	l.newcomers.told = told
+	r := reading{Settings: map[string]map[qos.Knob]qos.Setting{}}
+	was := l.newcomers.done
+	l.newcomers.done = make(map[string]podShape, len(was))
+	for _, group := range groups.Pods {
+		info, known := l.sensor.pods.byUID(group.UID)
+		if !known || info.Class != v1alpha1.ClassBatch {
+			continue
+		}
+		shape := l.sensor.shapeOf(group)
+		l.newcomers.done[group.UID] = shape
+		if was[group.UID] == shape {
+			continue
+		}
+		p := pod{UID: group.UID, Info: info, Key: usage.GroupKey{Path: group.Path, ID: group.GroupID}}
+		l.sensor.readUnplaced(&r, &p, group, l.placedBefore(group.UID))
+		r.Pods = append(r.Pods, p)
+	}
+	if len(r.Pods) > 0 {
+		l.actor.actOnly(batchbound.Name, r.state(now, usage.Usage{}, false), r.podName)
+	}
+}
+
+func (s *sensor) shapeOf(group cgroup.Pod) podShape {
+	shape := podShape{group: group.GroupID, containers: len(group.Containers)}
+	for _, c := range group.Containers {
+		shape.lastContainer = max(shape.lastContainer, c.GroupID)
+	}
+	if b, ok := s.pods.batchPod(group.UID); ok {
+		shape.names = len(b.Names)
+	}
+	return shape
+}
+
+// placedBefore reports whether the last reading found containers of a pod in the batch branch.
+func (l *loop) placedBefore(uid string) bool {
+	return slices.ContainsFunc(l.last.Pods, func(p pod) bool { return p.UID == uid && len(p.BatchContainers) > 0 })
+}
