@@ -123,7 +123,26 @@ func step(args Args, s qos.State) qos.Plan {
 			}
 		case g.Kind == qos.KindContainer && strings.HasPrefix(g.Settings[qos.CPUPolicy].Value, qos.RoundRobin(args.Priority)):
 			want(g, qos.CPUPolicy, qos.PolicyOther, "the pod does not ask for real-time priority any more")
+		case g.Kind == qos.KindContainer && holds(g, s) || g.Kind == qos.KindPod && !heard && holds(g, s):
+			want(g, qos.CPURealtimeRuntime, "0", "other pods can have it: this one does not ask for real-time priority any more")
 		}
 	}
 	return plan
+}
+
+// holds says that a group that needs no budget any more has one that can be taken: the kernel refuses to take
+// that of a group which has real-time threads, or groups with a budget below it.
+func holds(g qos.Group, s qos.State) bool {
+	budget := g.Settings[qos.CPURealtimeRuntime]
+	if !budget.OK || budget.Value == "0" {
+		return false
+	}
+	if g.Kind == qos.KindContainer {
+		policy := g.Settings[qos.CPUPolicy].Value
+		return policy == qos.PolicyOther || policy == qos.PolicyNoThreads
+	}
+	return !slices.ContainsFunc(s.Groups, func(c qos.Group) bool {
+		below := c.Settings[qos.CPURealtimeRuntime]
+		return c.Kind == qos.KindContainer && path.Dir(c.Path) == g.Path && (!below.OK || below.Value != "0")
+	})
 }

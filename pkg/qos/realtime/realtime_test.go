@@ -130,3 +130,33 @@ func TestBadArgumentsAreNamedWithTheirRange(t *testing.T) {
 		t.Errorf("the defaults: %v", err)
 	}
 }
+
+// Where the kernel counts real-time tasks by group, the budgets of siblings may not be more than their
+// parent's: what a pod that asks no more keeps, another cannot have.
+func TestAPodThatAsksNoMoreGivesItsBudgetBackFromTheBottom(t *testing.T) {
+	args := Args{Namespaces: []string{"pay"}, Priority: 1, NodeBudgetMicroseconds: 900_000, PodsBudgetMicroseconds: 700_000}
+	s := node(true, aPod{"p", "pay", false, []string{"rr 1", "other"}})
+	budgets := map[string]string{"/kubepods": "900000", "/kubepods/burstable": "900000", "/kubepods/burstable/p": "700000", "/kubepods/burstable/p/a": "350000", "/kubepods/burstable/p/b": "350000"}
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		g.Settings = map[qos.Knob]qos.Setting{qos.CPUPolicy: g.Settings[qos.CPUPolicy], qos.CPURealtimeRuntime: {OK: true, Value: budgets[g.Path]}}
+	}
+	for tick, want := range [][]string{
+		{"/burstable/p/a cpu.policy other", "/burstable/p/b cpu.rt.runtime 0"},
+		{"/burstable/p/a cpu.rt.runtime 0"},
+		{"/burstable/p cpu.rt.runtime 0"},
+		nil, // the tiers keep theirs: it lets nobody do anything
+	} {
+		got := step(args, s)
+		if diff := cmp.Diff(want, wants(got)); diff != "" {
+			t.Fatalf("tick %d: plan (-want +got):\n%s", tick+1, diff)
+		}
+		for _, c := range got.Changes {
+			for _, g := range s.Groups {
+				if g.Path == c.Group {
+					g.Settings[c.Knob] = qos.Setting{OK: true, Value: c.Value}
+				}
+			}
+		}
+	}
+}
