@@ -9,7 +9,7 @@ kubernetes_version = $(shell go list -m -f '{{.Version}}' k8s.io/kubernetes)
 ldflags = -s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench bench-scheduler generate verify lint image chart sbom man demo local-up local-down clean
+.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench bench-protect bench-scheduler generate verify lint image chart sbom man demo local-up local-down clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,9 @@ man: ## Write the manual's pages of plimsoll to bin/man/.
 
 demo: build parts ## Show with real pods what batch work does to a service, without Plimsoll and with it. KEEP=1 leaves the cluster up.
 	go run ./examples/demo
+
+bench-protect: build parts ## Measure services beside batch work in every arm (2 hours, an idle machine; ARGS="--rounds 2 ..." for less).
+	go run ./examples/demo --matrix --rounds 7 --round-seconds 10 $(ARGS)
 
 local-up: build parts ## Start a real one-machine Kubernetes (root).
 	bin/plimsoll-local up

@@ -26,6 +26,7 @@ func TestEachModeFinishesWorkAndReportsIt(t *testing.T) {
 		"spin":             {"--mode", "spin"},
 		"fork":             {"--mode", "fork"},
 		"mmap":             {"--mode", "mmap"},
+		"cache":            {"--mode", "cache", "--scratch", t.TempDir()},
 		"spin with memory": {"--churn-mib", "4"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +97,7 @@ func TestRunRefusesBadArguments(t *testing.T) {
 		"--unit-iterations 0":  {"--unit-iterations", "0"},
 		"--churn-mib -1":       {"--churn-mib", "-1"},
 		`--mode "sleep"`:       {"--mode", "sleep"},
+		"page cache":           {"--mode", "cache", "--scratch", "/nonexistent"},
 		"unknown argument":     {"extra"},
 		"listening on":         {"--listen", "127.0.0.1:99999"},
 		"flag provided but no": {"--no-such-flag"},
@@ -130,4 +132,26 @@ func get(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return string(body)
+}
+
+func TestACacheFileGoesRoundAndHasNoName(t *testing.T) {
+	dir := t.TempDir()
+	file, err := newCacheFile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left in the folder: %v, %v, want nothing", left, err)
+	}
+	file.position = cacheFileBytes - mib
+	for range 3 { // the last piece, and round to the first
+		if err := file.step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := file.Stat()
+	if err != nil || info.Size() != cacheFileBytes || file.position != 2*mib {
+		t.Errorf("size %d, position %d, %v, want %d and %d", info.Size(), file.position, err, cacheFileBytes, 2*mib)
+	}
 }

@@ -23,12 +23,16 @@ const (
 	forkMode workMode = "fork"
 	// mmapMode loads the kernel's memory mapping and page fault paths.
 	mmapMode workMode = "mmap"
+	// cacheMode writes and reads a file, so that the job fills its memory with page cache and the kernel has to reclaim.
+	cacheMode workMode = "cache"
 )
 
 const (
 	mib = 1 << 20
 	// mappedBytes is what mmapMode maps, writes and unmaps in a unit.
 	mappedBytes = 1 * mib
+	// cacheFileBytes is what each thread's file of cacheMode grows to, before it is written over.
+	cacheFileBytes = 256 * mib
 	// churnBytesPerUnit is what a thread writes of its share of --churn-mib in a unit.
 	churnBytesPerUnit = 1 * mib
 )
@@ -39,6 +43,8 @@ type job struct {
 	unitIterations int64
 	churnMiB       int
 	mode           workMode
+	// scratch is the folder of cacheMode's files.
+	scratch string
 }
 
 func (j job) validate() error {
@@ -49,8 +55,8 @@ func (j job) validate() error {
 		return fmt.Errorf("--unit-iterations %d: must be at least 1", j.unitIterations)
 	case j.churnMiB < 0:
 		return fmt.Errorf("--churn-mib %d: must not be negative", j.churnMiB)
-	case j.mode != spinMode && j.mode != forkMode && j.mode != mmapMode:
-		return fmt.Errorf("--mode %q: want spin, fork or mmap", j.mode)
+	case j.mode != spinMode && j.mode != forkMode && j.mode != mmapMode && j.mode != cacheMode:
+		return fmt.Errorf("--mode %q: want spin, fork, mmap or cache", j.mode)
 	}
 	return nil
 }
@@ -87,10 +93,18 @@ func (j job) work(ctx context.Context, progress *progress) error {
 func (j job) thread(ctx context.Context, progress *progress) error {
 	buffer := make([]byte, j.churnMiB*mib/j.threads)
 	position := 0
+	var file *cacheFile
+	if j.mode == cacheMode {
+		var err error
+		if file, err = newCacheFile(j.scratch); err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }() // it has no name any more
+	}
 	for ctx.Err() == nil {
 		spin.Work(j.unitIterations)
 		position = churn(buffer, position)
-		if err := j.extra(); err != nil {
+		if err := j.extra(file); err != nil {
 			return err
 		}
 		progress.units.Add(1)
@@ -98,8 +112,10 @@ func (j job) thread(ctx context.Context, progress *progress) error {
 	return nil
 }
 
-func (j job) extra() error {
+func (j job) extra(file *cacheFile) error {
 	switch j.mode {
+	case cacheMode:
+		return file.step()
 	case forkMode:
 		if err := exec.Command("/proc/self/exe", childArgument).Run(); err != nil {
 			return fmt.Errorf("running a process: %w", err)

@@ -47,7 +47,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.IntVar(&settings.threads, "threads", 2*runtime.NumCPU(), "busy threads")
 	flags.Int64Var(&settings.unitIterations, "unit-iterations", 500_000, "iterations in a unit of work; a thread looks up between two units")
 	flags.IntVar(&settings.churnMiB, "churn-mib", 0, "memory that all threads together keep writing to, a page after the other")
-	mode := flags.String("mode", string(spinMode), "what a thread does besides its iterations: spin (nothing), fork (start a process a unit), mmap (map, write and unmap 1 MiB a unit)")
+	mode := flags.String("mode", string(spinMode), "what a thread does besides its iterations: spin (nothing), fork (start a process a unit), mmap (map, write and unmap 1 MiB a unit), cache (write 1 MiB of a file a unit, and read 1 MiB)")
+	flags.StringVar(&settings.scratch, "scratch", os.TempDir(), "folder of the files of --mode cache")
 	duration := flags.Duration("duration", 0, "how long to work; 0 is until SIGTERM")
 	listen := flags.String("listen", "", "address to serve /status and /metrics on; empty serves nothing")
 	if err := flags.Parse(args); err != nil {

@@ -20,15 +20,15 @@ import (
 // onlineCPUs is what percent of the node is relative to.
 func onlineCPUs() int { return runtime.NumCPU() }
 
-// demonstrate does everything from building to taking down.
-func demonstrate(ctx context.Context, o options, out *progress) (result *report, err error) {
+// demonstrate does everything from building to taking down, and says what was measured on what.
+func demonstrate(ctx context.Context, o options, out *progress) (on setup, windows []window, err error) {
 	archives, err := build(ctx, o, out)
 	if err != nil {
-		return nil, err
+		return on, nil, err
 	}
 	busyCores, err := coresInUse(ctx)
 	if err != nil {
-		return nil, err
+		return on, nil, err
 	}
 	if busyCores > idleCores {
 		out.note("  other programs use %.1f of %d cores: the numbers will show them", busyCores, onlineCPUs())
@@ -40,32 +40,37 @@ func demonstrate(ctx context.Context, o options, out *progress) (result *report,
 	_, openErr := localcluster.Open(o.cluster.Dir)
 	wasUp := openErr == nil
 	if err := checkAgentPort(wasUp); err != nil {
-		return nil, err
+		return on, nil, err
 	}
 	o.cluster.BinDir, o.cluster.Progress = o.binDir, out.out
 	defer func() { err = errors.Join(err, takeDown(context.WithoutCancel(ctx), o, wasUp, out)) }()
 	cluster, err := localcluster.Up(ctx, o.cluster)
 	if err != nil {
-		return nil, fmt.Errorf("bringing the cluster up: %w", err)
+		return on, nil, fmt.Errorf("bringing the cluster up: %w", err)
 	}
 	if _, err := cluster.Load(ctx, out.out, archives...); err != nil {
-		return nil, fmt.Errorf("loading the images: %w", err)
+		return on, nil, fmt.Errorf("loading the images: %w", err)
 	}
 	err = out.step("agent deployed, enforcing", func() error {
 		return cluster.Install(ctx, filepath.Join(o.source, "manifests", "overlays", "local"))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("deploying the agent (KEEP=1 leaves the cluster up to look into it): %w", err)
+		return on, nil, fmt.Errorf("deploying the agent (KEEP=1 leaves the cluster up to look into it): %w", err)
 	}
 	s, err := newStage(ctx, o, cluster, workIterations, out)
 	if err != nil {
-		return nil, err
+		return on, nil, err
 	}
-	windows, err := s.runAll(ctx, out)
-	if err != nil {
-		return nil, err
+	slots := plan(o.rounds, o.seed)
+	if o.matrix {
+		if slots, err = s.prepareMatrix(ctx, out); err != nil {
+			return on, nil, err
+		}
 	}
-	return newReport(s.setup(windows, busyCores), windows)
+	if windows, err = s.runAll(ctx, slots, out); err != nil {
+		return on, nil, err
+	}
+	return s.setup(windows, busyCores), windows, nil
 }
 
 // workMicros is the work of a request. With some 350 us (measured) that the HTTP server and the kernel's

@@ -1,5 +1,5 @@
 // Command demo shows with real pods what batch work does to a latency-sensitive service, without
-// Plimsoll and with it. It brings up a one-machine Kubernetes, runs four arms interleaved over several
+// Plimsoll and with it. It brings up a one-machine Kubernetes, runs several arms interleaved over several
 // rounds and reports what the service's clients saw and what batch got. It is a demonstration on one
 // machine, not a benchmark of machines.
 //
@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,10 +35,14 @@ type options struct {
 	seed         uint64
 	keep         bool
 	check        bool
-	outDir       string
-	source       string
-	binDir       string
-	cluster      localcluster.Options
+	// matrix is bench-protect: more services, more kinds of batch work and more arms than the demo shows.
+	matrix     bool
+	services   string
+	batchKinds string
+	outDir     string
+	source     string
+	binDir     string
+	cluster    localcluster.Options
 }
 
 func main() {
@@ -59,11 +64,18 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	out := newProgress(os.Stderr)
-	report, err := demonstrate(ctx, settings, out)
+	on, windows, err := demonstrate(ctx, settings, out)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("stopped before the last round: no report is written")
 		}
+		return err
+	}
+	if settings.matrix {
+		return finishMatrix(os.Stdout, settings, on, windows)
+	}
+	report, err := newReport(on, windows)
+	if err != nil {
 		return err
 	}
 	if err := writeReports(settings.outDir, report); err != nil {
@@ -85,6 +97,9 @@ func parse(args []string) (options, error) {
 	flags.Float64Var(&o.rate, "rate", float64(400*runtime.NumCPU()), "requests per second, each of about 1 ms of CPU")
 	flags.IntVar(&o.batchThreads, "batch-threads", max(4, 2*runtime.NumCPU()), "busy threads of the batch job; with one per core the arms cannot be told apart")
 	flags.Uint64Var(&o.seed, "seed", 1, "seed of the arrival times and of the order of arms")
+	flags.BoolVar(&o.matrix, "matrix", false, "measure every service beside every kind of batch work, and print a table of all (make bench-protect)")
+	flags.StringVar(&o.services, "services", strings.Join(names(loads(), load.name), ","), "with --matrix: the services to measure")
+	flags.StringVar(&o.batchKinds, "batch-kinds", strings.Join(names(batchKinds(), func(k batchKind) string { return k.name }), ","), "with --matrix: the kinds of batch work to run beside them")
 	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up afterwards; KEEP=1 in the environment does it too")
 	flags.BoolVar(&o.check, "check", false, "end with an error when a target was missed")
 	flags.StringVar(&o.outDir, "out-dir", ".", "folder for "+htmlName+" and "+jsonName)
@@ -105,6 +120,9 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("--rate %g: must be above 0 and at most 100000", o.rate)
 	case o.batchThreads < 1 || o.batchThreads > 4096:
 		return o, fmt.Errorf("--batch-threads %d: must be between 1 and 4096", o.batchThreads)
+	}
+	if _, _, err := o.cells(); err != nil {
+		return o, err
 	}
 	info, err := os.Stat(o.outDir)
 	if err != nil {

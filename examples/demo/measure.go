@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,8 +28,11 @@ type probe struct {
 	meter *meter
 	// loadgen and batch are the addresses of the pods; empty where there is none in this window.
 	loadgen, batch string
-	duration       time.Duration
-	seed           uint64
+	// target is what the load generator asks, rate times a second.
+	target   string
+	rate     float64
+	duration time.Duration
+	seed     uint64
 }
 
 // batchStatus is what batch answers about itself.
@@ -71,6 +75,7 @@ func (p probe) load(ctx context.Context) (*openloop.Result, error) {
 	}
 	query := url.Values{
 		"duration": {p.duration.String()}, "warmup": {warmup.String()}, "seed": {fmt.Sprint(p.seed)},
+		"target": {p.target}, "rate": {fmt.Sprint(p.rate)},
 	}
 	var result openloop.Result
 	if err := call(ctx, http.MethodPost, "http://"+p.loadgen+"/run?"+query.Encode(), p.duration+warmup+answerTimeout, &result); err != nil {
@@ -112,6 +117,7 @@ func (p probe) observe(ctx context.Context) (window, error) {
 	// Scaled from the time that was really observed to the window's, so that windows can be compared.
 	measured.Seconds = p.duration.Seconds()
 	measured.BatchCPUSeconds = cores(first, last, batchClass) * measured.Seconds
+	measured.OnlineCPUSeconds = cores(first, last, onlineClass) * measured.Seconds
 	measured.NodeCPUPercent = 100 * cores(first, last, "") / float64(onlineCPUs())
 	if elapsed := after.AtUnixNano - before.AtUnixNano; elapsed > 0 {
 		measured.BatchWork = float64(after.Units-before.Units) * float64(p.duration) / float64(elapsed)
@@ -167,6 +173,23 @@ func call(ctx context.Context, method, address string, timeout time.Duration, in
 		return fmt.Errorf("decoding the answer of %s: %w", address, err)
 	}
 	return nil
+}
+
+// awaitListening waits until something takes connections.
+func awaitListening(ctx context.Context, address string) error {
+	deadline := time.Now().Add(answerTimeout)
+	for {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			return conn.Close()
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("waiting for %s to listen: %w", address, err)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // awaitHealthy waits until a pod's server answers.

@@ -35,9 +35,9 @@ const podTimeout = 60 * time.Second
 // manifestOf is the file of an arm's batch pod. Batch alone runs it as an arm does.
 func manifestOf(arm armName) string {
 	switch arm {
-	case batchAlone:
+	case batchAlone, suppressed:
 		arm = bestEffort
-	case idleOnly: // the same batch: what differs is what the service asks for
+	case idleOnly, agentStopped, onlineAbsent: // the same batch: what differs is around it
 		arm = plimsoll
 	}
 	return "batch-" + string(arm)

@@ -14,6 +14,10 @@ type window struct {
 	Round     int       `json:"round"`
 	StartedAt time.Time `json:"started_at"`
 	Seconds   float64   `json:"seconds"`
+	// Service is what clients asked, RatePerSecond how often, Batch what ran beside it.
+	Service       string  `json:"service,omitempty"`
+	RatePerSecond float64 `json:"rate_per_second,omitempty"`
+	Batch         string  `json:"batch,omitempty"`
 
 	P50Ms            float64 `json:"p50_ms"`
 	P99Ms            float64 `json:"p99_ms"`
@@ -30,7 +34,9 @@ type window struct {
 	// BatchCPUSeconds is by the kernel's account of the batch pod's cgroup, BatchWork by the job's own.
 	BatchCPUSeconds float64 `json:"batch_cpu_seconds"`
 	BatchWork       float64 `json:"batch_work"`
-	NodeCPUPercent  float64 `json:"node_cpu_percent"`
+	// OnlineCPUSeconds is the service's.
+	OnlineCPUSeconds float64 `json:"online_cpu_seconds,omitempty"`
+	NodeCPUPercent   float64 `json:"node_cpu_percent"`
 	// BatchGroup is the cgroup that batch ran in.
 	BatchGroup string `json:"batch_group,omitempty"`
 	// Timeline is who used the CPU.

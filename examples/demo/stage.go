@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -23,11 +24,20 @@ type stage struct {
 	pods           podClient
 	host           cgroup.Host
 	workIterations int64
-	payments       string // the group of the service
+	services       map[string]service
 	loadgenAddress string
 	batchAddress   string
 	kubernetes     string
 }
+
+// service is a latency-sensitive pod: its cgroup, and the URL that clients ask.
+type service struct{ group, target string }
+
+// paymentsService and redisService are the services that there may be; the demo has the first.
+const (
+	paymentsService = "payments"
+	redisService    = "redis"
+)
 
 func newStage(ctx context.Context, o options, cluster *localcluster.Cluster, workIterations int64, out *progress) (*stage, error) {
 	pods, err := newPodClient(cluster)
@@ -44,7 +54,7 @@ func newStage(ctx context.Context, o options, cluster *localcluster.Cluster, wor
 	}
 	s := &stage{
 		options: o, cluster: cluster, pods: pods, host: host, workIterations: workIterations,
-		loadgenAddress: ports[1], batchAddress: ports[2],
+		loadgenAddress: ports[1], batchAddress: ports[2], services: map[string]service{},
 	}
 	version, err := pods.client.Discovery().ServerVersion()
 	if err != nil {
@@ -60,19 +70,11 @@ func (s *stage) startService(ctx context.Context, address string) error {
 	if err := s.pods.makeNamespace(ctx); err != nil {
 		return err
 	}
-	// Half of the machine for the service; what batch may request as an ordinary pod then still fits.
-	words := map[string]string{"SERVICE_CPU": fmt.Sprintf("%dm", 500*onlineCPUs())}
-	payments, err := s.startPod(ctx, "payments", "payments", words, map[string]string{
-		"LISTEN": address, "WORK_ITERATIONS": strconv.FormatInt(s.workIterations, 10),
-	}, address)
-	if err != nil {
-		return err
-	}
-	if s.payments, err = podGroup(s.host, payments); err != nil {
+	if err := s.startOnline(ctx, paymentsService, "http://"+address+"/pay", address); err != nil {
 		return err
 	}
 	loadgen, err := s.startPod(ctx, "loadgen", "loadgen", nil, map[string]string{
-		"LISTEN": s.loadgenAddress, "TARGET": "http://" + address + "/pay", "RATE": strconv.FormatFloat(s.options.rate, 'g', -1, 64),
+		"LISTEN": s.loadgenAddress, "TARGET": s.services[paymentsService].target, "RATE": strconv.FormatFloat(s.options.rate, 'g', -1, 64),
 	}, s.loadgenAddress)
 	if err != nil {
 		return err
@@ -84,30 +86,66 @@ func (s *stage) startService(ctx context.Context, address string) error {
 	return allowRealtime(s.host, group)
 }
 
+// startOnline starts a service.
+func (s *stage) startOnline(ctx context.Context, name, target, address string) error {
+	// Half of the machine for the demo's service; what batch may request as an ordinary pod then still fits.
+	milliCPU := 500 * onlineCPUs()
+	if s.options.matrix {
+		milliCPU /= 2 // there are two
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", name, err)
+	}
+	pod, err := s.createPod(ctx, name, name, map[string]string{"SERVICE_CPU": fmt.Sprintf("%dm", milliCPU)}, map[string]string{
+		"LISTEN": address, "PORT": port, "WORK_ITERATIONS": strconv.FormatInt(s.workIterations, 10),
+	})
+	if err != nil {
+		return err
+	}
+	group, err := podGroup(s.host, pod)
+	if err != nil {
+		return err
+	}
+	s.services[name] = service{group: group, target: target}
+	if name == redisService {
+		return awaitListening(ctx, address)
+	}
+	return awaitHealthy(ctx, address)
+}
+
 // startPod starts a pod and waits until it answers.
 func (s *stage) startPod(ctx context.Context, manifest, name string, words, env map[string]string, address string) (*corev1.Pod, error) {
-	pod, err := loadPod(manifest, words, env)
-	if err != nil {
-		return nil, err
-	}
-	pod.Name = name
-	running, err := s.pods.start(ctx, pod)
+	running, err := s.createPod(ctx, manifest, name, words, env)
 	if err != nil {
 		return nil, err
 	}
 	return running, awaitHealthy(ctx, address)
 }
 
-// runAll measures every window of the plan.
-func (s *stage) runAll(ctx context.Context, out *progress) ([]window, error) {
+func (s *stage) createPod(ctx context.Context, manifest, name string, words, env map[string]string) (*corev1.Pod, error) {
+	pod, err := loadPod(manifest, words, env)
+	if err != nil {
+		return nil, err
+	}
+	pod.Name = name
+	return s.pods.start(ctx, pod)
+}
+
+// runAll measures every window of a plan.
+func (s *stage) runAll(ctx context.Context, plan []slot, out *progress) ([]window, error) {
 	var windows []window
-	for _, slot := range plan(s.options.rounds, s.options.seed) {
+	for _, slot := range plan {
 		start := time.Now()
 		measured, err := s.run(ctx, slot)
 		if err != nil {
 			return nil, fmt.Errorf("round %d, %s: %w", slot.round, slot.arm.title(), err)
 		}
 		windows = append(windows, measured)
+		if s.options.matrix {
+			out.done(slot.fill(s.options).label(measured), time.Since(start))
+			continue
+		}
 		label := fmt.Sprintf("round %d/%d  %-15s", slot.round, s.options.rounds, slot.arm.title())
 		switch slot.arm {
 		case batchAlone:
@@ -124,37 +162,34 @@ func (s *stage) runAll(ctx context.Context, out *progress) ([]window, error) {
 
 // run starts the slot's batch pod, measures and removes the pod.
 func (s *stage) run(ctx context.Context, slot slot) (measured window, err error) {
-	groups := map[string]string{onlineClass: s.payments}
-	window := probe{duration: s.options.roundDuration(), seed: s.options.seed + uint64(slot.round)}
-	if slot.arm != batchAlone {
+	slot = slot.fill(s.options)
+	asked := s.services[slot.load.service]
+	groups := map[string]string{onlineClass: asked.group}
+	window := probe{duration: s.options.roundDuration(), seed: s.options.seed + uint64(slot.round), target: asked.target, rate: slot.load.rate}
+	if slot.arm.hasService() {
 		window.loadgen = s.loadgenAddress
 	}
 	if slot.arm != alone {
 		window.batch = s.batchAddress
-		words := map[string]string{
-			"BATCH_CPU": fmt.Sprintf("%dm", 400*onlineCPUs()), "MACHINE_MILLICPU": strconv.Itoa(1000 * onlineCPUs()),
-		}
-		pod, err := s.startPod(ctx, manifestOf(slot.arm), slot.podName(), words, map[string]string{
-			"THREADS": strconv.Itoa(s.options.batchThreads), "LISTEN": s.batchAddress,
-		}, s.batchAddress)
+		pod, err := s.startBatch(ctx, slot)
 		if err != nil {
 			return measured, err
 		}
+		defer func() { err = errors.Join(err, s.pods.remove(ctx, pod)) }()
 		if groups[batchClass], err = podGroup(s.host, pod); err != nil {
 			return measured, err
 		}
-		defer func() { err = errors.Join(err, s.pods.remove(ctx, pod)) }()
 	}
 	if slot.arm.inBranch() {
 		if err := checkProtected(s.host, groups[batchClass]); err != nil {
 			return measured, err
 		}
 	}
-	if slot.arm == plimsoll {
-		if err := s.realtime(ctx, true); err != nil {
+	if slot.arm.asksRealtime() {
+		if err := s.realtime(ctx, slot.load.service, true); err != nil {
 			return measured, err
 		}
-		defer func() { err = errors.Join(err, s.realtime(ctx, false)) }()
+		defer func() { err = errors.Join(err, s.realtime(ctx, slot.load.service, false)) }()
 	}
 	window.meter = newMeter(s.host, groups)
 	defer window.meter.close()
@@ -162,29 +197,39 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 	if err != nil {
 		return measured, err
 	}
+	ended := s.disturb(ctx, slot, groups[batchClass])
 	measured, err = window.measure(ctx)
-	err = errors.Join(err, restore())
-	measured.Arm, measured.Round = slot.arm, slot.round
+	err = errors.Join(err, ended(), restore())
+	measured.Arm, measured.Round, measured.Service, measured.RatePerSecond, measured.Batch = slot.arm, slot.round, slot.load.service, slot.load.rate, slot.kind.name
 	return measured, err
 }
 
+func (s *stage) startBatch(ctx context.Context, slot slot) (*corev1.Pod, error) {
+	words := map[string]string{
+		"BATCH_CPU": fmt.Sprintf("%dm", 400*onlineCPUs()), "MACHINE_MILLICPU": strconv.Itoa(1000 * onlineCPUs()),
+	}
+	return s.startPod(ctx, manifestOf(slot.arm), slot.podName(), words, map[string]string{
+		"THREADS": strconv.Itoa(slot.kind.threads), "MODE": slot.kind.mode, "LISTEN": s.batchAddress,
+	}, s.batchAddress)
+}
+
 // realtime has the service ask for real-time priority, or ask no more, and waits until the agent has seen to it.
-func (s *stage) realtime(ctx context.Context, ask bool) error {
+func (s *stage) realtime(ctx context.Context, service string, ask bool) error {
 	want := qos.PolicyOther
 	if ask {
 		want = qos.RoundRobin(1)
 	}
-	if err := s.pods.askRealtime(ctx, "payments", ask); err != nil {
+	if err := s.pods.askRealtime(ctx, service, ask); err != nil {
 		return err
 	}
 	deadline := time.Now().Add(answerTimeout)
 	for {
-		is, err := s.host.ReadSetting(s.payments, qos.CPUPolicy)
+		is, err := s.host.ReadSetting(s.services[service].group, qos.CPUPolicy)
 		if err == nil && is.Value == want {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(err, fmt.Errorf("the threads of payments are scheduled as %q and not as %q: see the log of the agent (kubectl -n plimsoll-system logs daemonset/plimsoll-agent)", is.Value, want))
+			return errors.Join(err, fmt.Errorf("the threads of %s are scheduled as %q and not as %q: see the log of the agent (kubectl -n plimsoll-system logs daemonset/plimsoll-agent)", service, is.Value, want))
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return err

@@ -44,7 +44,7 @@ func TestPlanRunsEachArmOnceARoundInAnotherOrder(t *testing.T) {
 	if len(orders) < 3 {
 		t.Errorf("5 rounds have %d orders, want several", len(orders))
 	}
-	if diff := cmp.Diff(plan(5, 1), plan(5, 1), cmp.AllowUnexported(slot{})); diff != "" {
+	if diff := cmp.Diff(plan(5, 1), plan(5, 1), cmp.AllowUnexported(slot{}, load{}, batchKind{})); diff != "" {
 		t.Errorf("the same seed gave another plan (-first,+again):\n%s", diff)
 	}
 }

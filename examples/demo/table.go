@@ -46,16 +46,20 @@ func printReport(out io.Writer, r *report, style style) {
 	}
 	printAligned(out, rows)
 	fmt.Fprintf(out, "\nEffective utilization: the service's throughput and batch's, each relative to having the machine to itself.\n\n")
-	for _, t := range r.Targets {
+	printTargets(out, r.Targets, style)
+	fmt.Fprintf(out, "\n%s\n", setupLine(r.setup))
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(out, "Note: %s\n", warning)
+	}
+}
+
+func printTargets(out io.Writer, targets []target, style style) {
+	for _, t := range targets {
 		verdict := style.green("met   ")
 		if !t.Met {
 			verdict = style.red("missed")
 		}
 		fmt.Fprintf(out, "  %s  %-52s  measured %.2f\n", verdict, t.Text, t.Measured)
-	}
-	fmt.Fprintf(out, "\n%s\n", setupLine(r.setup))
-	for _, warning := range r.Warnings {
-		fmt.Fprintf(out, "Note: %s\n", warning)
 	}
 }
 

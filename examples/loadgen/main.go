@@ -1,4 +1,4 @@
-// Command loadgen sends an open-loop Poisson load to one HTTP URL and reports the latencies that the
+// Command loadgen sends an open-loop Poisson load to one HTTP URL or Redis server and reports the latencies that the
 // clients would see. It is a measuring instrument for one service, not a general load tool: see package
 // openloop for why it exists and how it measures.
 //
@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		fmt.Fprint(flags.Output(), usage, "Flags:\n")
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&settings.target, "target", "", "URL to request, http://HOST:PORT/PATH")
+	flags.StringVar(&settings.target, "target", "", "URL to request, http://HOST:PORT/PATH or redis://HOST:PORT")
 	flags.Float64Var(&settings.rate, "rate", 800, "mean requests per second")
 	flags.DurationVar(&settings.duration, "duration", 10*time.Second, "how long to measure")
 	flags.DurationVar(&settings.warmup, "warmup", time.Second, "how long to send before measuring")
@@ -110,7 +111,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 // measure does one run.
 func (o options) measure(ctx context.Context) (*openloop.Result, error) {
-	connect, err := openloop.NewHTTP(o.target)
+	newConnect := openloop.NewHTTP
+	if strings.HasPrefix(o.target, "redis:") {
+		newConnect = openloop.NewRedis
+	}
+	connect, err := newConnect(o.target)
 	if err != nil {
 		return nil, err
 	}

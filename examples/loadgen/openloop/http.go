@@ -30,81 +30,25 @@ func NewHTTP(target string) (func(context.Context) (Connection, error), error) {
 		address = net.JoinHostPort(parsed.Hostname(), "80")
 	}
 	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: loadgen\r\n\r\n", parsed.RequestURI(), parsed.Host)
-	return func(ctx context.Context) (Connection, error) {
-		connection := &httpConnection{address: address, request: request}
-		if err := connection.dial(ctx); err != nil {
-			return nil, err
-		}
-		return connection, nil
-	}, nil
+	return dialer(address, request, readHTTP), nil
 }
 
-// httpConnection is a TCP connection that is dialled again after an error.
-type httpConnection struct {
-	address string
-	request []byte
-	conn    net.Conn
-	reader  *bufio.Reader
-}
-
-func (c *httpConnection) dial(ctx context.Context) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", c.address)
+// readHTTP reads one answer; one that says so ends the connection.
+func readHTTP(reader *bufio.Reader) (reusable bool, err error) {
+	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
-		return err
-	}
-	c.conn, c.reader = conn, bufio.NewReader(conn)
-	return nil
-}
-
-// Exchange implements Connection.
-func (c *httpConnection) Exchange(deadline time.Time) error {
-	if c.conn == nil {
-		ctx, cancel := context.WithDeadline(context.Background(), deadline)
-		defer cancel()
-		if err := c.dial(ctx); err != nil {
-			return err
-		}
-	}
-	status, reusable, err := c.roundTrip(deadline)
-	if err != nil || !reusable {
-		// The error that matters is the exchange's.
-		_ = c.Close()
-	}
-	if err != nil {
-		return err
-	}
-	if status >= http.StatusBadRequest {
-		return fmt.Errorf("target answered status %d", status)
-	}
-	return nil
-}
-
-func (c *httpConnection) roundTrip(deadline time.Time) (status int, reusable bool, err error) {
-	if err := c.conn.SetDeadline(deadline); err != nil {
-		return 0, false, fmt.Errorf("setting deadline: %w", err)
-	}
-	if _, err := c.conn.Write(c.request); err != nil {
-		return 0, false, fmt.Errorf("sending request: %w", err)
-	}
-	response, err := http.ReadResponse(c.reader, nil)
-	if err != nil {
-		return 0, false, fmt.Errorf("reading answer: %w", err)
+		return false, fmt.Errorf("reading answer: %w", err)
 	}
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return 0, false, errors.Join(fmt.Errorf("reading body: %w", err), response.Body.Close())
+		return false, errors.Join(fmt.Errorf("reading body: %w", err), response.Body.Close())
 	}
-	return response.StatusCode, !response.Close, response.Body.Close()
-}
-
-// Close implements Connection.
-func (c *httpConnection) Close() error {
-	if c.conn == nil {
-		return nil
+	if err := response.Body.Close(); err != nil {
+		return false, err
 	}
-	conn := c.conn
-	c.conn, c.reader = nil, nil
-	return conn.Close()
+	if response.StatusCode >= http.StatusBadRequest {
+		return false, fmt.Errorf("target answered status %d", response.StatusCode)
+	}
+	return !response.Close, nil
 }
 
 // SleepUntil sleeps in the kernel. The runtime's own timers wait in epoll_wait, whose resolution of a
