@@ -28,6 +28,9 @@ type actor struct {
 	auditor    *auditor
 	log        *slog.Logger
 	contests   contests
+	// pretended is what strategies that observe would have written, by strategy: they decide as if it were so,
+	// or what they show would not be what they would do.
+	pretended map[string]pretended
 	// pending is writes that have not ended yet, by group and knob.
 	pending map[string]unended
 
@@ -47,19 +50,22 @@ type unended struct {
 
 func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audit *auditor, log *slog.Logger) *actor {
 	return &actor{strategies: strategies, actuator: actuator, metrics: m, auditor: audit, log: log,
-		contests: contests{}, pending: map[string]unended{},
+		contests: contests{}, pretended: map[string]pretended{}, pending: map[string]unended{},
 		latest: map[string]v1alpha1.ChangeStatus{}, notes: map[string]bool{}}
 }
 
-// act lets each strategy decide on s and carries out what differs from it. podOf names the pod of a group.
-func (a *actor) act(s qos.State, podOf func(group string) string) {
+// act lets each strategy decide on s and carries out what differs from it. podOf names the pod of a group,
+// and wrote is told what each knob is after a write.
+func (a *actor) act(s qos.State, podOf func(group string) string, wrote func(actuate.Result)) {
 	for _, r := range a.actuator.Finished() {
 		key := knobKey(r.Change)
 		a.settle(s.Now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
 		delete(a.pending, key)
 	}
 	for _, strategy := range a.strategies {
-		a.step(strategy, s, podOf)
+		if !s.Fast || strategy.Fast {
+			a.step(strategy, s, podOf, wrote)
+		}
 	}
 }
 
@@ -67,14 +73,19 @@ func (a *actor) act(s qos.State, podOf func(group string) string) {
 func (a *actor) actOnly(name string, s qos.State, podOf func(group string) string) {
 	for _, strategy := range a.strategies {
 		if strategy.Name == name {
-			a.step(strategy, s, podOf)
+			a.step(strategy, s, podOf, func(actuate.Result) {})
 		}
 	}
 }
 
 // step lets a strategy decide, and carries its plan out.
-func (a *actor) step(strategy running, s qos.State, podOf func(group string) string) {
-	plan := strategy.Step(s)
+func (a *actor) step(strategy running, s qos.State, podOf func(group string) string, wrote func(actuate.Result)) {
+	observes := strategy.mode != v1alpha1.ModeEnforce
+	seen := s
+	if observes {
+		seen = a.pretended[strategy.Name].over(s)
+	}
+	plan := strategy.Step(seen)
 	for _, n := range plan.Notes {
 		a.note(strategy.Name, n)
 	}
@@ -82,11 +93,12 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 		a.note(strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
 		return
 	}
-	changes := qos.Diff(s, plan)
-	if strategy.mode != v1alpha1.ModeEnforce {
+	changes := qos.Diff(seen, plan)
+	if observes {
 		for _, c := range changes {
 			a.record(s.Now, strategy.Name, c, v1alpha1.OutcomeObserved, "")
 		}
+		a.pretended[strategy.Name] = a.pretended[strategy.Name].with(changes)
 		return
 	}
 	for _, r := range a.actuator.Apply(changes) {
@@ -95,6 +107,7 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 			a.pending[knobKey(r.Change)] = unended{strategy.Name, inputs}
 			continue
 		}
+		wrote(r)
 		a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)
 	}
 }
@@ -104,6 +117,9 @@ func (a *actor) forget(s qos.State) {
 	there := make(map[string]bool, len(s.Groups))
 	for _, g := range s.Groups {
 		there[g.Path] = true
+	}
+	for _, p := range a.pretended {
+		maps.DeleteFunc(p, func(group string, _ map[qos.Knob]string) bool { return !there[group] })
 	}
 	maps.DeleteFunc(a.latest, func(_ string, c v1alpha1.ChangeStatus) bool { return !there[c.Group] })
 	a.actuator.Forget(func(group string) bool { return !there[group] })

@@ -12,6 +12,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/guard"
+	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
@@ -43,6 +44,7 @@ type loop struct {
 	capabilities atomic.Pointer[[]v1alpha1.Capability]
 	pressure     pressureWatch
 	newcomers    newcomers
+	harm         harmWatch
 
 	conditions []metav1.Condition
 	// offered is the status that readers have or are about to get.
@@ -50,6 +52,7 @@ type loop struct {
 	publishing  usage.Publishing
 	publishRule usage.PublishRule
 	last        reading
+	lastState   qos.State
 	failures    int
 
 	heart *guard.Heart
@@ -135,6 +138,7 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 			l.tick(now)
 		case now := <-fast:
 			l.boundNewcomers(now)
+			l.actFast(now)
 			if l.fast(now) {
 				l.metrics.ticks.WithLabelValues("early").Inc()
 				l.tick(now)
@@ -176,11 +180,12 @@ func (l *loop) tick(now time.Time) {
 			l.log.Error("restoring the batch branch", "error", err)
 		}
 	}
-	state := r.state(now, u, false)
-	l.recordState(state)
-	l.actor.act(state, r.podName)
-	l.actor.forget(state)
-	l.publish(now, r, u)
+	classes := l.windows.add(r)
+	l.lastState = l.harm.full(now, &r, classes, r.state(now, u, false))
+	l.recordState(l.lastState)
+	l.actor.act(l.lastState, r.podName, l.wrote)
+	l.actor.forget(l.lastState)
+	l.publish(now, r, u, classes)
 	l.save(now)
 }
 
@@ -194,12 +199,21 @@ func (l *loop) actBlind(now time.Time) {
 	}
 	l.lending.stop(l.sensor.pods.loans())
 	state := l.last.state(now, usage.Usage{}, true)
+	state.CPU.CapacityMilliCPU = l.last.Capacity.MilliCPU
 	l.recordState(state)
-	l.actor.act(state, l.last.podName)
+	l.actor.act(state, l.last.podName, l.wrote)
+}
+
+// wrote keeps what a knob is after a write, so that fast ticks decide on what is so.
+func (l *loop) wrote(r actuate.Result) {
+	settings := l.last.Settings[r.Change.Group]
+	if settings != nil && r.ReadBack != "" {
+		settings[r.Change.Knob] = qos.Setting{Value: r.ReadBack, OK: true}
+	}
 }
 
 // publish offers a status when it tells readers something new or the heartbeat is due.
-func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
+func (l *loop) publish(now time.Time, r reading, u usage.Usage, tick []v1alpha1.ClassUtilization) {
 	status := l.fixed
 	if found := l.capabilities.Load(); found != nil {
 		status.Capabilities = *found
@@ -207,7 +221,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 	if !measure(&status, r, u) {
 		return
 	}
-	l.learn(now, r, &status)
+	l.learn(now, r, &status, tick)
 	at := metav1.NewTime(now)
 	for _, c := range []metav1.Condition{
 		batchProtected(r, modeOf(l.config, batchidle.Name)),
@@ -229,8 +243,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage) {
 }
 
 // learn takes what was measured into what is remembered, and works out what can be lent.
-func (l *loop) learn(now time.Time, r reading, status *v1alpha1.NodeUtilizationStatus) {
-	tick := l.windows.add(r)
+func (l *loop) learn(now time.Time, r reading, status *v1alpha1.NodeUtilizationStatus, tick []v1alpha1.ClassUtilization) {
 	l.workloads.add(now, r, status.Pods)
 	in := lendInputs{now: now, capacity: status.Capacity, loans: l.sensor.pods.loans(), pods: status.Pods}
 	in.onlineCPU, in.onlineMemory = useOf(status.Classes, v1alpha1.ClassLatencySensitive)

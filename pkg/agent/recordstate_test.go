@@ -26,7 +26,7 @@ func TestARequestedStateIsTheOneThatTheStrategiesSaw(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := qos.Recording{Version: qos.RecordingVersion, Node: "n1", State: state, Strategies: []qos.RecordedStrategy{{Name: "batchidle", Mode: "Observe"}, {Name: "batchbound", Mode: "Observe"}}}
+		want := qos.Recording{Version: qos.RecordingVersion, Node: "n1", State: state, Strategies: []qos.RecordedStrategy{{Name: "batchidle", Mode: "Observe"}, {Name: "batchbound", Mode: "Observe"}, {Name: "batchcap", Mode: "Observe"}}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

@@ -34,7 +34,9 @@ type reading struct {
 	Kubepods, Branch usage.GroupKey
 	Tiers            []string
 	Pods             []pod
-	Settings         map[string]map[qos.Knob]qos.Setting
+	// Strays are containers in the batch branch whose pod is not known.
+	Strays   []usage.GroupKey
+	Settings map[string]map[qos.Knob]qos.Setting
 	// Skipped is how many groups vanished, or could not be read, while they were being read.
 	Skipped int
 }
@@ -166,12 +168,11 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		if err != nil {
 			continue
 		}
-		uid, ok := s.pods.podOfContainer(c.ID)
-		if !ok {
-			continue // in the branch's own total all the same
-		}
+		uid, _ := s.pods.podOfContainer(c.ID)
 		if i, ok := index[uid]; ok {
 			r.Pods[i].BatchContainers = append(r.Pods[i].BatchContainers, key)
+		} else {
+			r.Strays = append(r.Strays, key) // in the branch's own total all the same
 		}
 	}
 	for i := range r.Pods {
@@ -221,8 +222,12 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 	if r.Branch.Path != "" {
 		s.Groups = append(s.Groups, qos.Group{Path: r.Branch.Path, Kind: qos.KindBatchBranch, Rates: rates(r.Branch), Settings: r.Settings[r.Branch.Path]})
 	}
+	for _, c := range r.Strays {
+		s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c)})
+	}
 	for _, p := range r.Pods {
 		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime, Bounds: p.Bounds}
+		g.Online = p.Info.Class == v1alpha1.ClassLatencySensitive
 		g.Rates, g.Settings = rates(p.Key), r.Settings[p.Key.Path]
 		s.Groups = append(s.Groups, g)
 		for _, c := range p.Containers {

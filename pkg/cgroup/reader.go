@@ -30,8 +30,10 @@ const (
 	fileIOOperations
 	filePIDs
 	fileCount
-	// fileFastCount is how many of them, from the first, a fast reading reads.
+	// fileFastCount is how many of them, from the first, a fast reading reads, and fileHarmCount one that
+	// tells of harm to a single group.
 	fileFastCount = fileIOPressure + 1
+	fileHarmCount = fileThrottling + 1
 )
 
 // lookAgainEvery is the most readings that go by before a file that was not there is looked for again. The
@@ -112,6 +114,11 @@ func (r *Reader) Read(group string) (usage.GroupSample, error) { return r.read(g
 // a host whose groups have none it reads nothing, so such a host learns of harm only from full readings.
 func (r *Reader) ReadFast(group string) (usage.GroupSample, error) {
 	return r.read(group, fileFastCount)
+}
+
+// ReadHarm reads what ReadFast reads, CPU time and throttling.
+func (r *Reader) ReadHarm(group string) (usage.GroupSample, error) {
+	return r.read(group, fileHarmCount)
 }
 
 func (r *Reader) read(group string, files int) (usage.GroupSample, error) {
@@ -247,6 +254,9 @@ func (r *Reader) sample(g *openGroup, files int, s *usage.GroupSample) (err erro
 		parseFields(r.bytes(g, fileThrottling, &err), field{"nr_periods", &s.Periods},
 			field{"nr_throttled", &s.ThrottledPeriods}, field{"throttled_time", &s.ThrottledMicros})
 		s.ThrottledMicros = fromNanos(s.ThrottledMicros)
+	}
+	if files == fileHarmCount {
+		return err
 	}
 	r.sampleMemory(g, s, &err)
 	r.sampleIO(g, s, &err)

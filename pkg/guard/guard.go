@@ -192,14 +192,19 @@ func (w *watch) protect(now time.Time) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// blindState is what a strategy may know of a node that is not measured: the batch branch, what is in it,
-// and the settings of those.
+// blindState is what a strategy may know of a node that is not measured: how many CPUs it has, the batch branch,
+// what is in it, and the settings of those.
 func blindState(host cgroup.Host, now time.Time, strategies []qos.Strategy) (qos.State, error) {
 	groups, err := host.Scan()
 	if err != nil {
 		return qos.State{}, err
 	}
 	s := qos.State{Now: now, Blind: true}
+	_, capacity, err := host.ReadNode()
+	if err != nil {
+		return qos.State{}, fmt.Errorf("reading how many CPUs the node has: %w", err)
+	}
+	s.CPU.CapacityMilliCPU = capacity.MilliCPU
 	add := func(path string, kind qos.Kind) {
 		g := qos.Group{Path: path, Kind: kind, Settings: map[qos.Knob]qos.Setting{}}
 		for _, strategy := range strategies {

@@ -118,9 +118,13 @@ type Group struct {
 	Namespace string
 	// Realtime is true where that pod asks for real-time priority.
 	Realtime bool
-	Rates    usage.Rates
+	// Online is true for the group of a pod that is neither batch nor the system's.
+	Online bool
+	Rates  usage.Rates
 	// Bounds is what a batch pod's group is to be held to that no runtime hook bounds; nil for all others.
 	Bounds *Bounds
+	// Harm is what an online pod suffered since the tick before, and how much of it is batch's doing.
+	Harm usage.Harm
 	// Settings is what was read back this tick, for the knobs that some strategy claims.
 	Settings map[Knob]Setting
 }
@@ -130,9 +134,26 @@ type State struct {
 	Now time.Time
 	// Blind is true when the node could not be measured for some time. Rates are void then, and a
 	// strategy must return the plan that protects the online side.
-	Blind  bool
+	Blind bool
+	// Fast is true in a tick between two that read everything. Only strategies that say so step then; what is
+	// new is CPU and the online pods' Harm, the rest is as it was last.
+	Fast   bool
 	Node   usage.Rates
+	CPU    CPUUse
 	Groups []Group
+	// HeldBackPermille is how much of what batch could have it shall not have now, because somebody says so:
+	// 0 as a rule, 1000 in a freeze. HeldBackWhy names who.
+	HeldBackPermille int64
+	HeldBackWhy      string
+}
+
+// CPUUse is who used the node's CPU since the tick before, be that a fast one.
+type CPUUse struct {
+	// CapacityMilliCPU is all that the node has; 0 where it is not known.
+	CapacityMilliCPU int64
+	// BatchMilliCPU is all batch work's use, OnlineMilliCPU that of pods that are neither batch nor the
+	// system's, SystemMilliCPU all the rest's.
+	BatchMilliCPU, OnlineMilliCPU, SystemMilliCPU usage.Reading
 }
 
 // Change is "set this knob of this group to this value, because".

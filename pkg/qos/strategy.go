@@ -15,7 +15,9 @@ type Strategy struct {
 	Knobs []Knob
 	// Kinds are the kinds of group on which Step may ask for them. Empty means every kind.
 	Kinds []Kind
-	Step  func(State) Plan
+	// Fast is true where Step is to be asked in fast ticks too: see State.Fast.
+	Fast bool
+	Step func(State) Plan
 }
 
 // Claims reports whether s may ask for a knob of a group of some kind.

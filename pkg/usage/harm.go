@@ -55,13 +55,14 @@ const harmGap = 10 * time.Second
 // Baselines remembers, for each pod that was in the newest set of samples, what pressure it makes for itself
 // by how much CPU it uses. It is not safe for concurrent use; the zero value has learned nothing.
 type Baselines struct {
-	at   time.Time
-	pods map[GroupKey]*podBaseline
+	// at is the time of the last Add, looked that of the last Add or Look.
+	at, looked time.Time
+	pods       map[GroupKey]*podBaseline
 }
 
 // podBaseline is what is known of one pod.
 type podBaseline struct {
-	last               HarmSample
+	last, lastLook     HarmSample
 	pressure, runDelay baseline
 }
 
@@ -83,7 +84,7 @@ type NodeCPU struct {
 func (b *Baselines) Add(rule HarmRule, now time.Time, node NodeCPU, samples []HarmSample) []Harm {
 	elapsed := now.Sub(b.at)
 	comparable := !b.at.IsZero() && elapsed > 0 && elapsed <= harmGap
-	b.at = now
+	b.at, b.looked = now, now
 	allowance, learn := int64(0), node.BatchMilliCPU.OK && node.BatchMilliCPU.Value*1000 <= rule.LowBatchPermille*node.CapacityMilliCPU
 	if elapsed < ShortWindow {
 		allowance, learn = rule.AllowancePermille, false
@@ -97,23 +98,43 @@ func (b *Baselines) Add(rule HarmRule, now time.Time, node NodeCPU, samples []Ha
 		}
 		kept[s.Key] = p
 		if known && comparable {
-			harms[i] = p.harm(rule, s, elapsed, allowance, learn)
+			harms[i] = p.harm(rule, p.last, s, elapsed, allowance, learn)
 		}
-		p.last = s
+		p.last, p.lastLook = s, s
 	}
 	b.pods = kept
 	return harms
 }
 
-func (p *podBaseline) harm(rule HarmRule, s HarmSample, elapsed time.Duration, allowance int64, learn bool) Harm {
-	used := perThousand(p.last.CPUMicros, s.CPUMicros, elapsed)
+// Look is Add for the time since the last Look or Add, between two Adds: it teaches nothing, and knows only
+// the pods that the last Add knew.
+func (b *Baselines) Look(rule HarmRule, now time.Time, samples []HarmSample) []Harm {
+	elapsed := now.Sub(b.looked)
+	comparable := !b.looked.IsZero() && elapsed > 0 && elapsed <= harmGap
+	b.looked = now
+	harms := make([]Harm, len(samples))
+	for i, s := range samples {
+		p, known := b.pods[s.Key]
+		if !known {
+			continue
+		}
+		if comparable {
+			harms[i] = p.harm(rule, p.lastLook, s, elapsed, rule.AllowancePermille, false)
+		}
+		p.lastLook = s
+	}
+	return harms
+}
+
+func (p *podBaseline) harm(rule HarmRule, from, s HarmSample, elapsed time.Duration, allowance int64, learn bool) Harm {
+	used := perThousand(from.CPUMicros, s.CPUMicros, elapsed)
 	if !used.OK { // also where the counter went back: the group is another one
 		return Harm{}
 	}
 	h := Harm{
-		PressurePermille:  share(p.last.CPUSomeMicros, s.CPUSomeMicros, elapsed),
-		ThrottledPermille: share(p.last.ThrottledMicros, s.ThrottledMicros, elapsed),
-		RunDelayPermille:  waitShare(p.last, s),
+		PressurePermille:  share(from.CPUSomeMicros, s.CPUSomeMicros, elapsed),
+		ThrottledPermille: share(from.ThrottledMicros, s.ThrottledMicros, elapsed),
+		RunDelayPermille:  waitShare(from, s),
 	}
 	if h.ThrottledPermille.OK {
 		h.PressurePermille.Value = max(0, h.PressurePermille.Value-h.ThrottledPermille.Value)

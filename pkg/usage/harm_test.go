@@ -126,6 +126,24 @@ func TestAShortWindowHasAnAllowanceAndTeachesNothing(t *testing.T) {
 	}
 }
 
+func TestALookBetweenTwoSamplesTakesNothingFromThem(t *testing.T) {
+	h := newHarmed(t)
+	h.seconds(20, 800, 200, Of(0))
+	for range 9 {
+		h.now = h.now.Add(100 * time.Millisecond)
+		h.sample.CPUMicros.Value += 80_000
+		h.sample.CPUSomeMicros.Value += 60_000
+		got := h.baselines.Look(h.rule, h.now, []HarmSample{h.sample, {Key: GroupKey{"/unknown", 2}}})
+		if got[0].PressurePermille != Of(600) || got[0].ExcessPermille != Of(250) || got[1] != (Harm{}) { // 600 - 200 - 150
+			t.Fatalf("look: %+v, want 600, of which 250 too much, and nothing of a pod that is not known", got)
+		}
+	}
+	got := h.add(100*time.Millisecond, 800, 600, 0, Of(8000))
+	if got.PressurePermille != Of(600) || got.ExcessPermille != Of(400) { // 600 - 200 over the whole second
+		t.Errorf("the second: %+v, want 600, of which 400 too much", got)
+	}
+}
+
 func TestAfterAGapOrAStepOfTheClockNothingIsTold(t *testing.T) {
 	for name, step := range map[string]time.Duration{"an hour's gap": time.Hour, "the clock was set back": -time.Hour, "no time went by": 0} {
 		h := newHarmed(t)

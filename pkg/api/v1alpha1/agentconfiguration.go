@@ -49,7 +49,7 @@ type AgentConfiguration struct {
 	Lending LendingConfiguration `json:"lending"`
 
 	// strategies to run, each at most once. A strategy that is not named is Off.
-	// Default: batchidle and batchbound in mode Observe.
+	// Default: batchidle, batchbound and batchcap in mode Observe.
 	Strategies []StrategyConfiguration `json:"strategies"`
 }
 

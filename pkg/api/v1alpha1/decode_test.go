@@ -51,7 +51,7 @@ func TestModesMayBeWrittenWithoutQuotes(t *testing.T) {
 
 func TestAListOfStrategiesReplacesTheDefaultOne(t *testing.T) {
 	head := "apiVersion: plimsoll.dev/v1alpha1\nkind: AgentConfiguration\n"
-	for file, want := range map[string]int{head: 2, head + "strategies: []\n": 0, head + "strategies: [{name: other}]\n": 1} {
+	for file, want := range map[string]int{head: 3, head + "strategies: []\n": 0, head + "strategies: [{name: other}]\n": 1} {
 		c, err := ParseAgentConfiguration([]byte(file))
 		if err != nil {
 			t.Fatal(err)

@@ -35,7 +35,7 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 			Memory:         LendingResource{SafeLinePermille: 850, MarginPermille: 20, ColdMarginPermille: 100},
 			HorizonSeconds: 3600, QuantilePermille: 990, RaiseAfterSeconds: 600, DeadBandPermille: 10,
 		},
-		Strategies: []StrategyConfiguration{{Name: "batchidle", Mode: ModeObserve}, {Name: "batchbound", Mode: ModeObserve}},
+		Strategies: []StrategyConfiguration{{Name: "batchidle", Mode: ModeObserve}, {Name: "batchbound", Mode: ModeObserve}, {Name: "batchcap", Mode: ModeObserve}},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchcap"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
 )
@@ -19,6 +20,7 @@ import (
 func Factories() []qos.Factory {
 	return []qos.Factory{
 		batchbound.Factory(),
+		batchcap.Factory(),
 		batchidle.Factory(),
 		realtime.Factory(),
 	}
