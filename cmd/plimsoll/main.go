@@ -72,7 +72,7 @@ terminal, nothing is coloured.`,
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = "kubectl plimsoll"
 	}
-	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), manCommand(), planCommand())
+	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), manCommand(), planCommand(), topCommand())
 	return root
 }
 

@@ -62,9 +62,10 @@ func TestAPIServer(t *testing.T) {
 
 // controlPlane is a real etcd, kube-apiserver and kube-controller-manager.
 type controlPlane struct {
-	bin    string
-	config *rest.Config
-	client kubernetes.Interface
+	bin        string
+	kubeconfig string
+	config     *rest.Config
+	client     kubernetes.Interface
 	// objects reads and writes what has no typed client.
 	objects dynamic.Interface
 }
@@ -91,9 +92,9 @@ func binDir(t *testing.T) string {
 func startControlPlane(t *testing.T) *controlPlane {
 	t.Helper()
 	cp := &controlPlane{bin: binDir(t)}
-	kubeconfig := bringUp(t, cp.bin)
+	cp.kubeconfig = bringUp(t, cp.bin)
 	var err error
-	if cp.config, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
+	if cp.config, err = clientcmd.BuildConfigFromFlags("", cp.kubeconfig); err != nil {
 		t.Fatal(err)
 	}
 	cp.config.QPS = -1 // the tests wait for what they caused; the default would slow them down

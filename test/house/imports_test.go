@@ -53,7 +53,7 @@ func bans() []ban {
 			why:     "the agent runs on every node, so its memory is paid once a node, and it must join nodes of other minor versions: Kubernetes' internals serve neither",
 		},
 		{
-			from:    []string{"pkg/loadaware/...", "pkg/api/...", "pkg/check/..."},
+			from:    []string{"pkg/loadaware/...", "pkg/api/...", "pkg/check/...", "pkg/fleet/..."},
 			imports: []string{"k8s.io/kubernetes/..."},
 			why:     "the scheduling framework's interfaces are in k8s.io/kube-scheduler/framework; internals would tie the plugin to one release and its tests to a ten-minute build",
 		},
