@@ -66,6 +66,8 @@ func newUp(dir *string) *cobra.Command {
 	f.IntVar(&o.SimulatedNodes, "simulated-nodes", 0, "how many nodes kwok simulates beside it")
 	f.BoolVar(&o.ControlPlaneOnly, "control-plane-only", false, "no node: works without root and without cgroups")
 	f.StringVar(&o.SchedulerConfig, "scheduler-config", "", "KubeSchedulerConfiguration `file` to use in place of the built-in one")
+	f.StringVar(&o.FeatureGates, "feature-gates", "", "feature gates of Kubernetes that are not at their defaults, as in GenericWorkload=true")
+	f.StringVar(&o.RuntimeConfig, "runtime-config", "", "versions of the API that are served beside the default ones, as in scheduling.k8s.io/v1beta1=true")
 	f.StringVar(&o.CgroupRoot, "cgroup-root", "", "the cgroup that holds everything (default: derived from --dir)")
 	return cmd
 }

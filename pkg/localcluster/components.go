@@ -94,34 +94,44 @@ func (i *Instance) apiserverArgs() []string {
 		// There are no pods to reach it and no address but 127.0.0.1, which endpoints may not have.
 		advertise, reconciler = "127.0.0.1", "none"
 	}
-	return []string{
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", p.APIServer), "--advertise-address=" + advertise,
-		"--endpoint-reconciler-type=" + reconciler,
-		fmt.Sprintf("--etcd-servers=https://127.0.0.1:%d", p.EtcdClient), "--etcd-cafile=" + l.pki("ca.crt"),
-		"--etcd-certfile=" + l.pki("etcd-client.crt"), "--etcd-keyfile=" + l.pki("etcd-client.key"),
-		"--tls-cert-file=" + l.pki("kube-apiserver.crt"), "--tls-private-key-file=" + l.pki("kube-apiserver.key"),
-		"--client-ca-file=" + l.pki("ca.crt"), "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-		"--kubelet-client-certificate=" + l.pki("kubelet-client.crt"), "--kubelet-client-key=" + l.pki("kubelet-client.key"),
-		"--kubelet-certificate-authority=" + l.pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
+	args := append(i.gates(),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", p.APIServer), "--advertise-address="+advertise,
+		"--endpoint-reconciler-type="+reconciler,
+		fmt.Sprintf("--etcd-servers=https://127.0.0.1:%d", p.EtcdClient), "--etcd-cafile="+l.pki("ca.crt"),
+		"--etcd-certfile="+l.pki("etcd-client.crt"), "--etcd-keyfile="+l.pki("etcd-client.key"),
+		"--tls-cert-file="+l.pki("kube-apiserver.crt"), "--tls-private-key-file="+l.pki("kube-apiserver.key"),
+		"--client-ca-file="+l.pki("ca.crt"), "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--kubelet-client-certificate="+l.pki("kubelet-client.crt"), "--kubelet-client-key="+l.pki("kubelet-client.key"),
+		"--kubelet-certificate-authority="+l.pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		// For servers that extend the API; without it every component complains about its absence each minute.
-		"--requestheader-client-ca-file=" + l.pki("ca.crt"), "--requestheader-allowed-names=" + frontProxyUser,
+		"--requestheader-client-ca-file="+l.pki("ca.crt"), "--requestheader-allowed-names="+frontProxyUser,
 		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
-		"--proxy-client-cert-file=" + l.pki("front-proxy.crt"), "--proxy-client-key-file=" + l.pki("front-proxy.key"),
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + l.pki("service-account.pub"),
-		"--service-account-signing-key-file=" + l.pki("service-account.key"), "--service-cluster-ip-range=" + i.Network.ServiceCIDR(),
-		"--allow-privileged=true", "--profiling=false",
+		"--proxy-client-cert-file="+l.pki("front-proxy.crt"), "--proxy-client-key-file="+l.pki("front-proxy.key"),
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+l.pki("service-account.pub"),
+		"--service-account-signing-key-file="+l.pki("service-account.key"), "--service-cluster-ip-range="+i.Network.ServiceCIDR(),
+		"--allow-privileged=true", "--profiling=false")
+	if i.RuntimeConfig != "" {
+		args = append(args, "--runtime-config="+i.RuntimeConfig)
 	}
+	return args
+}
+
+// gates are the feature gates that are not at their defaults.
+func (i *Instance) gates() []string {
+	if i.FeatureGates == "" {
+		return nil
+	}
+	return []string{"--feature-gates=" + i.FeatureGates}
 }
 
 // servingArgs are what the controller manager and the scheduler have in common.
 func (i *Instance) servingArgs(name string, port int) []string {
 	l := i.layout()
-	return []string{
+	return append(i.gates(),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		"--tls-cert-file=" + l.pki(name+".crt"), "--tls-private-key-file=" + l.pki(name+".key"),
-		"--authentication-kubeconfig=" + l.componentKubeconfig(name), "--authorization-kubeconfig=" + l.componentKubeconfig(name),
-	}
+		"--tls-cert-file="+l.pki(name+".crt"), "--tls-private-key-file="+l.pki(name+".key"),
+		"--authentication-kubeconfig="+l.componentKubeconfig(name), "--authorization-kubeconfig="+l.componentKubeconfig(name))
 }
 
 func (i *Instance) controllerManagerArgs() []string {

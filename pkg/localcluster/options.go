@@ -46,6 +46,9 @@ type Options struct {
 	// SchedulerConfig is a KubeSchedulerConfiguration file to use in place of the built-in one.
 	// Its clientConnection and leaderElection are set for the instance.
 	SchedulerConfig string
+	// FeatureGates is Kubernetes' feature gates that are not at their defaults, as its components take them
+	// (GenericWorkload=true); RuntimeConfig is the same for the versions of the API that are served.
+	FeatureGates, RuntimeConfig string
 	// CgroupRoot is the group that holds everything, absolute in each hierarchy. Default: derived from Dir.
 	CgroupRoot string
 	// Progress receives one line a step. Nil discards them.
@@ -182,6 +185,8 @@ type Instance struct {
 	NodeName         string            `json:"nodeName"`
 	SimulatedNodes   int               `json:"simulatedNodes"`
 	ControlPlaneOnly bool              `json:"controlPlaneOnly"`
+	FeatureGates     string            `json:"featureGates,omitempty"`
+	RuntimeConfig    string            `json:"runtimeConfig,omitempty"`
 	Ports            Ports             `json:"ports"`
 	Network          Network           `json:"network"`
 	CgroupMode       CgroupMode        `json:"cgroupMode,omitempty"`

@@ -158,6 +158,9 @@ func sameInstance(o Options, inst *Instance) error {
 	if o.ControlPlaneOnly != inst.ControlPlaneOnly {
 		diff = append(diff, fmt.Sprintf("--control-plane-only=%t", inst.ControlPlaneOnly))
 	}
+	if o.FeatureGates != inst.FeatureGates || o.RuntimeConfig != inst.RuntimeConfig {
+		diff = append(diff, fmt.Sprintf("--feature-gates %q --runtime-config %q", inst.FeatureGates, inst.RuntimeConfig))
+	}
 	if o.SimulatedNodes != inst.SimulatedNodes {
 		diff = append(diff, fmt.Sprintf("--simulated-nodes %d", inst.SimulatedNodes))
 	}
@@ -182,6 +185,7 @@ func newInstance(o Options, mode CgroupMode) (*Instance, error) {
 	}
 	inst := &Instance{
 		Dir: o.Dir, BinDir: o.BinDir, NodeName: o.NodeName, SimulatedNodes: o.SimulatedNodes, ControlPlaneOnly: o.ControlPlaneOnly,
+		FeatureGates: o.FeatureGates, RuntimeConfig: o.RuntimeConfig,
 		Ports: ports, Network: network,
 	}
 	if o.ControlPlaneOnly {
