@@ -1,26 +1,41 @@
 #!/usr/bin/env bash
 # Measure what LoadAware costs a whole scheduler at 5,000 nodes, and print a table of benchstat.
 #
-#   hack/bench-scheduler.sh [ROUNDS]      3 unless given; a round takes about 4 minutes on 2 cores
+#   hack/bench-scheduler.sh [ROUNDS] [WORKLOADS]   3 rounds of "Basic Mixed" unless given
 #
-# Each round runs every workload with the default profile and with LoadAware, turn about. The machine should
-# have nothing else to do. Results stay in test-results/bench-scheduler/.
+# A round takes about 4 minutes on 2 cores. It runs every workload with the default profile and with LoadAware, each
+# in a process of its own: what the one before leaves on the heap slows the next. Which profile goes first
+# alternates from round to round. Results are added to test-results/bench-scheduler/benchmarks.txt, so that rounds may
+# be run in several calls; FRESH=1 begins anew. The machine should have nothing else to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 rounds=${1:-3}
+workloads=${2:-Basic Mixed}
 results=$PWD/test-results/bench-scheduler
 mkdir -p "$results"
 [ -x bin/etcd ] || { echo "no bin/etcd: run make parts first" >&2; exit 1; }
+[ -z "${FRESH:-}" ] || rm -f "$results/benchmarks.txt"
 
-go test -c -o "$results/perf.test" ./test/perf/scheduler
-: >"$results/benchmarks.txt"
-for round in $(seq "$rounds"); do
-  (cd test/perf/scheduler && PATH=$OLDPWD/bin:$PATH "$results/perf.test" -test.run '^$' -test.benchtime 1x \
-    -test.bench BenchmarkPerfScheduling -perf-scheduling-label-filter="performance,round$round" \
-    -data-items-dir="$results") >"$results/round$round.log" 2>&1
+[ -n "${PERF_TEST:-}" ] || { PERF_TEST=$results/perf.test; go test -c -o "$PERF_TEST" ./test/perf/scheduler; }
+measure() { # WORKLOAD PROFILE
+  log=$results/$1-$2.log
+  (cd test/perf/scheduler && PATH=$OLDPWD/bin:$PATH "$PERF_TEST" -test.run '^$' -test.benchtime 1x \
+    -test.bench "BenchmarkPerfScheduling/$1/profile=$2/" -perf-scheduling-label-filter=performance \
+    -data-items-dir="$results") >"$log" 2>&1
   # Only the throughput: the harness reports some fifty numbers a workload.
-  awk '/^BenchmarkPerfScheduling/ { for (i = 3; i < NF; i++) if ($(i+1) == "SchedulingThroughput/Average") {
-    sub(/\/round=[0-9]+/, "", $1); print $1, 1, $i, "pods/s" } }' "$results/round$round.log" >>"$results/benchmarks.txt"
+  awk '/^BenchmarkPerfScheduling/ { for (i = 3; i < NF; i++) if ($(i+1) == "SchedulingThroughput/Average")
+    print $1, 1, $i, "pods/s" }' "$log" >>"$results/benchmarks.txt"
+}
+for ((round = 0; round < rounds; round++)); do
+  for workload in $workloads; do
+    # By what is there already, so that the order alternates over several calls too.
+    done=$(grep -c "/$workload/" "$results/benchmarks.txt" 2>/dev/null || true)
+    order="default loadaware"
+    [ $(( ${done:-0} / 2 % 2 )) = 0 ] || order="loadaware default"
+    for profile in $order; do
+      measure "$workload" "$profile"
+    done
+  done
 done
 hack/tool.sh benchstat -col /profile "$results/benchmarks.txt"
