@@ -54,6 +54,9 @@ func TestAPIServer(t *testing.T) {
 	t.Run("scheduler counts pods that were just placed", func(t *testing.T) { testBurst(t, cp) })
 	t.Run("scheduler refuses hot nodes until one cools", func(t *testing.T) { testRefusedUntilANodeCools(t, cp) })
 	t.Run("scheduler puts batch on measured nodes only", func(t *testing.T) { testBatchNeedsAMeasurement(t, cp) })
+	t.Run("scheduler lets services share a node whose peaks do not coincide", func(t *testing.T) { testTimeOfDay(t, cp) })
+	t.Run("scheduler puts batch where room lasts as long as it runs", func(t *testing.T) { testExpectedDuration(t, cp) })
+	t.Run("scheduler in mode Observe records and does not influence", func(t *testing.T) { testObserve(t, cp, s) })
 	t.Run("scheduler explains its decisions", func(t *testing.T) { testExplain(t, cp, s) })
 	t.Run("scheduler can batch pods with LoadAware enabled", func(t *testing.T) { testPodsAreSigned(t, cp, s) })
 	t.Run("scheduler needs no more rights than its manifests give", func(t *testing.T) { testNothingWasForbidden(t, s) })
@@ -89,10 +92,10 @@ func binDir(t *testing.T) string {
 	return dir
 }
 
-func startControlPlane(t *testing.T) *controlPlane {
+func startControlPlane(t *testing.T, changes ...func(*localcluster.Options)) *controlPlane {
 	t.Helper()
 	cp := &controlPlane{bin: binDir(t)}
-	cp.kubeconfig = bringUp(t, cp.bin)
+	cp.kubeconfig = bringUp(t, cp.bin, changes...)
 	var err error
 	if cp.config, err = clientcmd.BuildConfigFromFlags("", cp.kubeconfig); err != nil {
 		t.Fatal(err)
@@ -117,7 +120,7 @@ func startControlPlane(t *testing.T) *controlPlane {
 }
 
 // bringUp starts a control plane that ends with the test, and returns its administrator's kubeconfig.
-func bringUp(t *testing.T, bin string) string {
+func bringUp(t *testing.T, bin string, changes ...func(*localcluster.Options)) string {
 	t.Helper()
 	// Not t.TempDir: sockets are below it, and the path of a socket must be short.
 	parent, err := os.MkdirTemp("", "plimsoll-test-")
@@ -132,6 +135,9 @@ func bringUp(t *testing.T, bin string) string {
 		SchedulerConfig: writeYAML(t, t.TempDir(), "scheduler.yaml", map[string]any{
 			"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
 		}),
+	}
+	for _, change := range changes {
+		change(&options)
 	}
 	if _, err := localcluster.Up(t.Context(), options); err != nil {
 		t.Fatalf("bringing a control plane up: %v\n%s", err, progress.String())

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -60,7 +61,7 @@ func (cp *controlPlane) newNodePair(t *testing.T, label string) *nodePair {
 func (p *nodePair) node(which string) string { return p.label + "-" + which }
 
 // createPod makes a pod of the pair; on says which node it is on already, "" that it waits for the scheduler.
-func (p *nodePair) createPod(t *testing.T, on, cpu string, labels map[string]string) *corev1.Pod {
+func (p *nodePair) createPod(t *testing.T, on, cpu string, labels map[string]string, changes ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	p.pods++
 	pod := &corev1.Pod{
@@ -79,7 +80,10 @@ func (p *nodePair) createPod(t *testing.T, on, cpu string, labels map[string]str
 	if on != "" {
 		pod.Spec.NodeName = p.node(on)
 	}
-	pod, err := p.cp.client.CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{})
+	for _, change := range changes {
+		change(pod)
+	}
+	pod, err := p.cp.client.CoreV1().Pods(cmp.Or(pod.Namespace, metav1.NamespaceDefault)).Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,23 +112,23 @@ func (p *nodePair) picked(t *testing.T, pod *corev1.Pod) string {
 }
 
 // pick has the scheduler place a pod, which is then gone again.
-func (p *nodePair) pick(t *testing.T, labels map[string]string) string {
+func (p *nodePair) pick(t *testing.T, labels map[string]string, changes ...func(*corev1.Pod)) string {
 	t.Helper()
-	pod := p.createPod(t, "", "100m", labels)
+	pod := p.createPod(t, "", "100m", labels, changes...)
 	defer p.delete(pod)
 	return p.picked(t, pod)
 }
 
 // wantPicks waits until the scheduler picks the node, as it does once it has seen what was published,
 // and then wants a whole run of such picks.
-func (p *nodePair) wantPicks(t *testing.T, want string, labels map[string]string) {
+func (p *nodePair) wantPicks(t *testing.T, want string, labels map[string]string, changes ...func(*corev1.Pod)) {
 	t.Helper()
 	for range maxRuns {
 		eventually(t, "a pod on node "+want, func(context.Context) (bool, error) {
-			return p.pick(t, labels) == want, nil
+			return p.pick(t, labels, changes...) == want, nil
 		})
 		picks := 0
-		for picks < runOfPicks && p.pick(t, labels) == want {
+		for picks < runOfPicks && p.pick(t, labels, changes...) == want {
 			picks++
 		}
 		if picks == runOfPicks {
@@ -138,6 +142,10 @@ func (p *nodePair) wantPicks(t *testing.T, want string, labels map[string]string
 // publish writes what a node uses, of that by batch, as measured so long ago.
 func (p *nodePair) publish(t *testing.T, which string, nodeMilliCPU, batchMilliCPU int64, age time.Duration, measured ...*corev1.Pod) {
 	t.Helper()
+	p.cp.putUtilization(t, p.utilization(which, nodeMilliCPU, batchMilliCPU, age, measured...))
+}
+
+func (p *nodePair) utilization(which string, nodeMilliCPU, batchMilliCPU int64, age time.Duration, measured ...*corev1.Pod) *v1alpha1.NodeUtilization {
 	u := goodUtilization(p.node(which))
 	u.Status.ObservedTime = metav1.NewMicroTime(time.Now().Add(-age))
 	u.Status.Node.MilliCPU = nodeMilliCPU
@@ -149,7 +157,7 @@ func (p *nodePair) publish(t *testing.T, which string, nodeMilliCPU, batchMilliC
 			UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Class: v1alpha1.ClassLatencySensitive, MeasuredMilliseconds: 60_000,
 		})
 	}
-	p.cp.putUtilization(t, u)
+	return u
 }
 
 func testPlacementWithoutCRD(t *testing.T, cp *controlPlane, s *scheduler) {

@@ -22,9 +22,10 @@ import (
 
 // scheduler is a running plimsoll-scheduler.
 type scheduler struct {
-	log    string // path
-	url    string
-	exited chan struct{}
+	log     string // path
+	url     string
+	process *os.Process
+	exited  chan struct{}
 }
 
 func (s *scheduler) output(t *testing.T) string {
@@ -40,9 +41,12 @@ func (s *scheduler) output(t *testing.T) string {
 // constraints, with which no pod of a profile is ever signed, whatever the other plugins do.
 const signingProfile = "signing"
 
+// observingProfile is a third one, in which LoadAware only looks on.
+const observingProfile = "observing"
+
 // startScheduler runs plimsoll-scheduler until the test ends, with the configuration and the rights of
-// its manifests, and with a second profile.
-func startScheduler(t *testing.T, cp *controlPlane) *scheduler {
+// its manifests, and with two profiles more.
+func startScheduler(t *testing.T, cp *controlPlane, flags ...string) *scheduler {
 	t.Helper()
 	dir := t.TempDir()
 	kubeconfig := cp.serviceAccountKubeconfig(t, dir, systemNamespace, "plimsoll-scheduler")
@@ -56,6 +60,10 @@ func startScheduler(t *testing.T, cp *controlPlane) *scheduler {
 			map[string]any{"name": "PodTopologySpread", "args": map[string]any{"defaultingType": "List"}},
 			map[string]any{"name": "LoadAware", "args": map[string]any{"safeCPUPercent": 60}},
 		},
+	}, map[string]any{
+		"schedulerName": observingProfile,
+		"plugins":       deployed["plugins"],
+		"pluginConfig":  []any{map[string]any{"name": "LoadAware", "args": map[string]any{"mode": "Observe"}}},
 	})
 
 	port := freePort(t)
@@ -65,16 +73,18 @@ func startScheduler(t *testing.T, cp *controlPlane) *scheduler {
 		t.Fatal(err)
 	}
 	defer log.Close() // the process has its own
-	cmd := exec.Command(filepath.Join(cp.bin, "plimsoll-scheduler"),
+	flags = append(flags,
 		"--config="+writeYAML(t, dir, "config.yaml", config),
 		"--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
 		"--bind-address=127.0.0.1", fmt.Sprint("--secure-port=", port),
 		"--v=4") // at which it tells about batching
+	cmd := exec.Command(filepath.Join(cp.bin, "plimsoll-scheduler"), flags...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	s.process = cmd.Process
 	go func() {
 		_ = cmd.Wait() // a test that needs it alive finds out by what does not happen
 		close(s.exited)
