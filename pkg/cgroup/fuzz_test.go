@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"path"
 	"testing"
 
 	"github.com/plimsoll/plimsoll/pkg/usage"
@@ -156,7 +157,9 @@ func FuzzNames(f *testing.F) {
 			if _, id, ok := h.containerName(name); ok && !isHex(id) {
 				t.Errorf("%q is a container of ID %q", name, id)
 			}
-			_, _ = h.BatchBranch(), h.BatchContainerPath(name)
+			if got := h.BatchContainerPath("c0ffee", name); driver == Cgroupfs && path.Dir(got) != h.BatchBranch() {
+				t.Errorf("with the path %q the container is put at %q", name, got)
+			}
 		}
 	})
 }

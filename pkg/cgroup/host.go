@@ -162,13 +162,23 @@ func (h Host) BatchBranch() string {
 	return path.Join(h.Kubepods, "plimsoll-batch")
 }
 
-// BatchContainerPath is what a container runtime is told as the cgroups path of a container of the
-// batch branch: a path for the cgroupfs driver, slice:prefix:name for the systemd driver.
-func (h Host) BatchContainerPath(containerID string) string {
+// BatchContainerPath is what a container runtime is told as the cgroups path of a container of the batch
+// branch: a path for the cgroupfs driver, slice:prefix:name for the systemd driver. The group is named as the
+// runtime would have named it, by the path that it meant to use: containerd makes cri-containerd-ID.scope, CRI-O
+// crio-ID.scope, and each looks for its containers by that name. Where that path says nothing it is containerd's.
+func (h Host) BatchContainerPath(containerID, meant string) string {
 	if h.Driver == Systemd {
-		return path.Base(h.BatchBranch()) + ":cri-containerd:" + containerID
+		prefix := "cri-containerd"
+		if parts := strings.Split(meant, ":"); len(parts) == 3 && parts[2] == containerID && !strings.Contains(parts[1], "/") {
+			prefix = parts[1]
+		}
+		return path.Base(h.BatchBranch()) + ":" + prefix + ":" + containerID
 	}
-	return path.Join(h.BatchBranch(), containerID)
+	name := containerID
+	if base := path.Base(meant); strings.HasSuffix(base, "-"+containerID) {
+		name = base
+	}
+	return path.Join(h.BatchBranch(), name)
 }
 
 // slicePath is the path of a group in systemd's naming: each slice repeats the names of those above it.

@@ -115,8 +115,36 @@ func TestTheBatchBranchIsASiblingOfTheTiers(t *testing.T) {
 			if got := tc.host.BatchBranch(); got != tc.wantBranch {
 				t.Errorf("BatchBranch = %s, want %s", got, tc.wantBranch)
 			}
-			if got := tc.host.BatchContainerPath("5f3e"); got != tc.wantContainer {
+			if got := tc.host.BatchContainerPath("5f3e", ""); got != tc.wantContainer {
 				t.Errorf("BatchContainerPath = %s, want %s", got, tc.wantContainer)
+			}
+		})
+	}
+}
+
+// The name of a container's group stays the runtime's own, and the agent finds it by that name.
+func TestABatchContainerIsNamedAsItsRuntimeWould(t *testing.T) {
+	systemd, cgroupfs := Host{Driver: Systemd, Kubepods: "/kubepods.slice"}, Host{Driver: Cgroupfs, Kubepods: "/kubepods"}
+	for name, tc := range map[string]struct {
+		host              Host
+		meant, want       string
+		group, wantPrefix string
+	}{
+		"containerd, systemd": {systemd, "kubepods-besteffort-pod1.slice:cri-containerd:5f3e", "kubepods-plimsollbatch.slice:cri-containerd:5f3e", "cri-containerd-5f3e.scope", "cri-containerd"},
+		"CRI-O, systemd":      {systemd, "kubepods-besteffort-pod1.slice:crio:5f3e", "kubepods-plimsollbatch.slice:crio:5f3e", "crio-5f3e.scope", "crio"},
+		"another's ID":        {systemd, "a.slice:crio:c0ffee", "kubepods-plimsollbatch.slice:cri-containerd:5f3e", "cri-containerd-5f3e.scope", "cri-containerd"},
+		"no prefix of a name": {systemd, "a.slice:../b:5f3e", "kubepods-plimsollbatch.slice:cri-containerd:5f3e", "cri-containerd-5f3e.scope", "cri-containerd"},
+		"no systemd path":     {systemd, "/kubepods/pod1/5f3e", "kubepods-plimsollbatch.slice:cri-containerd:5f3e", "cri-containerd-5f3e.scope", "cri-containerd"},
+		"containerd":          {cgroupfs, "/kubepods/besteffort/pod1/5f3e", "/kubepods/plimsoll-batch/5f3e", "5f3e", ""},
+		"CRI-O":               {cgroupfs, "/kubepods/besteffort/pod1/crio-5f3e", "/kubepods/plimsoll-batch/crio-5f3e", "crio-5f3e", "crio"},
+		"no path":             {cgroupfs, "..", "/kubepods/plimsoll-batch/5f3e", "5f3e", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.host.BatchContainerPath("5f3e", tc.meant); got != tc.want {
+				t.Errorf("BatchContainerPath of %q = %s, want %s", tc.meant, got, tc.want)
+			}
+			if prefix, id, ok := tc.host.containerName(tc.group); !ok || id != "5f3e" || prefix != tc.wantPrefix {
+				t.Errorf("the group %s is container %q of %q, %v", tc.group, id, prefix, ok)
 			}
 		})
 	}

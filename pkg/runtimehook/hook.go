@@ -28,8 +28,9 @@ type Options struct {
 	SocketPath string
 	// Enforce puts batch containers into the branch; otherwise the hook only looks on.
 	Enforce bool
-	// CgroupsPath is the path, in the runtime's notation, of a batch container with this ID.
-	CgroupsPath func(containerID string) string
+	// CgroupsPath is the path, in the runtime's notation, of a batch container with this ID, which the runtime
+	// meant to put at another.
+	CgroupsPath func(containerID, meant string) string
 	// ContainerQuota gives each batch container a CPU quota of its own. On cgroup v1 it must be off where the
 	// branch has a quota: the kernel refuses a group's quota that is below one of its children's.
 	ContainerQuota bool

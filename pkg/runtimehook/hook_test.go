@@ -80,3 +80,16 @@ func TestContainersAreKnownFromCreationOrSynchronizationUntilRemoval(t *testing.
 		t.Error("a removed container is still known")
 	}
 }
+
+// The runtime looks for its containers by the name that it would have given their groups.
+func TestTheRuntimesOwnPathIsKnownToWhoMakesTheNewOne(t *testing.T) {
+	var placed []bool
+	p := newTestHook(true, &placed)
+	p.hook.opts.CgroupsPath = func(id, meant string) string { return id + " instead of " + meant }
+	pod := &api.PodSandbox{Uid: "u1", Labels: map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue}}
+	c := &api.Container{Id: "c1", Linux: &api.LinuxContainer{CgroupsPath: "a.slice:crio:c1"}}
+	adjust, _, err := p.CreateContainer(context.Background(), pod, c)
+	if want := "c1 instead of a.slice:crio:c1"; err != nil || adjust.GetLinux().GetCgroupsPath() != want {
+		t.Errorf("cgroups path %q, %v, want %q", adjust.GetLinux().GetCgroupsPath(), err, want)
+	}
+}

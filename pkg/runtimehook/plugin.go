@@ -110,7 +110,7 @@ func (h *Hook) create(pod *api.PodSandbox, c *api.Container) *api.ContainerAdjus
 		h.opts.Log.Warn("leaving a batch container where it is: it was not created twice", "namespace", pod.GetNamespace(), "pod", pod.GetName(), "container", c.GetName())
 		return nil
 	}
-	path := h.opts.CgroupsPath(c.GetId())
+	path := h.opts.CgroupsPath(c.GetId(), c.GetLinux().GetCgroupsPath())
 	adjust := &api.ContainerAdjustment{}
 	adjust.SetLinuxCgroupsPath(path)
 	b, guessed := h.opts.boundsOf(pod, c)

@@ -313,7 +313,7 @@ func TestAStuckHookDelaysNobodyForLong(t *testing.T) {
 	defer r.Stop()
 	release := make(chan struct{})
 	defer close(release)
-	stuck := func(string) string { <-release; return "" }
+	stuck := func(string, string) string { <-release; return "" }
 	runHook(t, r, func(o *Options) { o.CgroupsPath, o.Timeout = stuck, 50*time.Millisecond })
 	begin := time.Now()
 	if _, err := r.create(t, batchPod(), "c1"); err == nil || !strings.Contains(err.Error(), "must not run unbounded") {
@@ -330,7 +330,7 @@ func TestAStuckHookDelaysNobodyForLong(t *testing.T) {
 func testOptions() Options {
 	return Options{
 		Enforce: true, ContainerQuota: true, PIDs: 99, Timeout: 10 * time.Second, Fallback: Fallback{MilliCPU: 700, MemoryBytes: 1 << 28},
-		CgroupsPath: func(id string) string { return "/kubepods/plimsoll-batch/" + id },
+		CgroupsPath: func(id, _ string) string { return "/kubepods/plimsoll-batch/" + id },
 		Log:         slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 }
