@@ -39,8 +39,13 @@ type actor struct {
 	// latest is the newest outcome of each knob of each group: an outcome that only repeats itself is
 	// told of once.
 	latest map[string]v1alpha1.ChangeStatus
-	notes  map[string]bool
+	// notes is when each of the strategies' remarks was last made: one is told of once, and again when it has not
+	// been made for noteAgainAfter.
+	notes map[string]time.Time
 }
+
+// noteAgainAfter is also how long a remark about a group that is gone is kept.
+const noteAgainAfter = time.Hour
 
 // unended is who wanted a write that has not ended yet, and what it rests on.
 type unended struct {
@@ -51,7 +56,7 @@ type unended struct {
 func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audit *auditor, log *slog.Logger) *actor {
 	return &actor{strategies: strategies, actuator: actuator, metrics: m, auditor: audit, log: log,
 		contests: contests{}, pretended: map[string]pretended{}, pending: map[string]unended{},
-		latest: map[string]v1alpha1.ChangeStatus{}, notes: map[string]bool{}}
+		latest: map[string]v1alpha1.ChangeStatus{}, notes: map[string]time.Time{}}
 }
 
 // act lets each strategy decide on s and carries out what differs from it. podOf names the pod of a group,
@@ -87,10 +92,10 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 	}
 	plan := strategy.Step(seen)
 	for _, n := range plan.Notes {
-		a.note(strategy.Name, n)
+		a.note(s.Now, strategy.Name, n)
 	}
 	if foreign := strategy.Foreign(s, plan); len(foreign) > 0 {
-		a.note(strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
+		a.note(s.Now, strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
 		return
 	}
 	changes := qos.Diff(seen, plan)
@@ -112,7 +117,8 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 	}
 }
 
-// forget drops what is remembered of groups that s does not have any more: pods come and go for months.
+// forget drops what is remembered of groups that s does not have any more, and remarks that are not made any
+// more: pods come and go for months.
 func (a *actor) forget(s qos.State) {
 	there := make(map[string]bool, len(s.Groups))
 	for _, g := range s.Groups {
@@ -122,6 +128,7 @@ func (a *actor) forget(s qos.State) {
 		maps.DeleteFunc(p, func(group string, _ map[qos.Knob]string) bool { return !there[group] })
 	}
 	maps.DeleteFunc(a.latest, func(_ string, c v1alpha1.ChangeStatus) bool { return !there[c.Group] })
+	maps.DeleteFunc(a.notes, func(_ string, at time.Time) bool { return s.Now.Sub(at) >= noteAgainAfter })
 	a.actuator.Forget(func(group string) bool { return !there[group] })
 }
 
@@ -171,11 +178,12 @@ func (a *actor) record(at time.Time, strategy string, c qos.Change, outcome v1al
 	return true
 }
 
-// note tells of a strategy's remark once.
-func (a *actor) note(strategy, text string) {
+// note tells of a strategy's remark once, for as long as it is made.
+func (a *actor) note(now time.Time, strategy, text string) {
 	key := strategy + ": " + text
-	if !a.notes[key] {
-		a.notes[key] = true
+	_, told := a.notes[key]
+	a.notes[key] = now
+	if !told {
 		a.log.Warn("note", "strategy", strategy, "note", text)
 	}
 }
