@@ -131,6 +131,7 @@ func addRates(inputs map[string]string, prefix string, r usage.Rates) {
 	for name, reading := range map[string]usage.Reading{
 		"milliCPU": r.MilliCPU, "memoryBytes": r.MemoryBytes, "cpuSomePermille": r.CPUSomePermille,
 		"memorySomePermille": r.MemorySomePermille, "ioSomePermille": r.IOSomePermille,
+		"runDelayPermille": r.RunDelayPermille,
 	} {
 		if reading.OK {
 			inputs[prefix+name] = strconv.FormatInt(reading.Value, 10)

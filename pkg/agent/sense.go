@@ -59,6 +59,7 @@ type sensor struct {
 	tracker *cgroup.Tracker
 	reader  *cgroup.Reader
 	node    *cgroup.NodeReader
+	delays  *cgroup.RunDelays
 	// knobs are those that some strategy claims, by the kind of group that it claims them on.
 	knobs map[qos.Kind][]qos.Knob
 	pods  podLookup
@@ -87,6 +88,9 @@ func (s *sensor) close() {
 	s.reader.Close()
 	if s.node != nil {
 		s.node.Close()
+	}
+	if s.delays != nil {
+		s.delays.Close()
 	}
 }
 
@@ -163,6 +167,7 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		r.Pods = append(r.Pods, entry)
 	}
 	s.forgetRealtime(r.Pods)
+	s.readRunDelays(r, groups.Pods)
 	for _, c := range groups.BatchContainers {
 		key, err := read(c.Path)
 		if err != nil {

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"path"
 	"testing"
 
@@ -171,4 +172,24 @@ func isHex(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+func FuzzParseTask(f *testing.F) {
+	for _, seed := range []string{"", "497917 6028775 3\n", "0 0 0\n", "1", "1 ", "1 x", "12\n13\n", "0\n", "12x\n", "99999999999\n", "9223372036854775807 9223372036854775807 1"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := string(data)
+		ran, waited, ok := parseTaskSchedstat(data)
+		wantReadings(t, data, before, usage.Reading{Value: ran, OK: ok}, usage.Reading{Value: waited, OK: ok})
+		ids, ok := parseTaskIDs(data, nil)
+		for _, id := range ids {
+			if id < 1 || id > mostPIDs {
+				t.Errorf("%q names task %d", before, id)
+			}
+		}
+		if lines := bytes.Count(data, []byte("\n")); ok && len(ids) > lines+1 {
+			t.Errorf("%q has %d tasks in %d lines", before, len(ids), lines)
+		}
+	})
 }

@@ -42,6 +42,7 @@ func (m *Meter) Add(s Sample) Usage {
 			memorySome: g.MemorySomeMicros, ioSome: g.IOSomeMicros,
 		})
 		r.MemoryBytes = g.WorkingSetBytes
+		r.RunDelayPermille = h.runDelay.add(m.window, s.At, g.RunDelayMicros)
 		u.Groups[g.Key] = r
 	}
 	for key := range m.groups {
@@ -60,13 +61,14 @@ type point struct {
 
 // history is the points that rates are taken between, oldest first.
 type history struct {
-	first  time.Time
-	points []point
+	first    time.Time
+	points   []point
+	runDelay sparse
 }
 
 func (h *history) add(window time.Duration, p point) Rates {
 	if n := len(h.points); n > 0 && (!p.at.After(h.points[n-1].at) || wentBack(h.points[n-1], p)) {
-		h.points = h.points[:0]
+		h.points, h.runDelay = h.points[:0], sparse{}
 	}
 	if len(h.points) == 0 {
 		h.first = p.at

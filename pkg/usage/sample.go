@@ -54,6 +54,10 @@ type GroupSample struct {
 	// PIDs is how many tasks there are.
 	PIDs Reading
 
+	// RunDelayMicros is time that tasks of a pod which could run waited for a CPU, summed over tasks. Reading
+	// it costs system calls for each task, so that it is in some Samples and absent from those between.
+	RunDelayMicros Reading
+
 	// CPUSomeMicros, MemorySomeMicros and IOSomeMicros are the totals of PSI's "some" lines: time in which
 	// at least one task waited.
 	CPUSomeMicros, MemorySomeMicros, IOSomeMicros Reading
@@ -108,6 +112,9 @@ type Rates struct {
 	// CPUSomePermille, MemorySomePermille and IOSomePermille are the share of wall time in which at
 	// least one task waited for the resource.
 	CPUSomePermille, MemorySomePermille, IOSomePermille Reading
+	// RunDelayPermille is how many tasks waited for a CPU on average, in thousandths: 2000 are two tasks that
+	// waited all the time. It is of the last measurements that there are, see maxRunDelayAge.
+	RunDelayPermille Reading
 }
 
 // Usage is the rates of everything at one instant.
