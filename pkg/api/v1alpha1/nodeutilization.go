@@ -353,6 +353,25 @@ type PodUtilization struct {
 
 	// pressure of the pod's own group; absent where the kernel has no PSI for it.
 	Pressure *Pressure `json:"pressure,omitempty"`
+
+	// recent is how the pod's use was spread over the last five minutes; absent until they were measured, and for
+	// those that use least where there are more than 250 pods.
+	Recent *PodRecent `json:"recent,omitempty"`
+}
+
+// PodRecent is how a pod's use was spread over the last five minutes: CPU second by second, in thousandths of
+// a core, and the working set each ten seconds. The percentiles are exact.
+type PodRecent struct {
+	// +kubebuilder:validation:Minimum=0
+	MeanMilliCPU int64 `json:"meanMilliCPU"`
+	// +kubebuilder:validation:Minimum=0
+	P95MilliCPU int64 `json:"p95MilliCPU"`
+	// +kubebuilder:validation:Minimum=0
+	MaxMilliCPU int64 `json:"maxMilliCPU"`
+	// +kubebuilder:validation:Minimum=0
+	P95MemoryBytes int64 `json:"p95MemoryBytes"`
+	// +kubebuilder:validation:Minimum=0
+	MaxMemoryBytes int64 `json:"maxMemoryBytes"`
 }
 
 // StrategyStatus is one strategy and its mode on this node.
