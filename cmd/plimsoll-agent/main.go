@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the image has no time zones, and freeze windows need them
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"

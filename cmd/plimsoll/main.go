@@ -1,5 +1,5 @@
 // Command plimsoll is what operators and capacity planners run: it looks at what Plimsoll left behind
-// and works out what it would do. It changes nothing. Each subcommand is in a file of its own.
+// and works out what it would do. It changes nothing but one annotation of Nodes (freeze). Each subcommand is in a file of its own.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // check reads freeze windows on machines without time zones too
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -62,7 +63,7 @@ func command() *cobra.Command { return commandNamed(os.Args[0]) }
 func commandNamed(program string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "plimsoll", Short: "Look into what Plimsoll does on a node, and plan what it could do",
-		Long: `Look into what Plimsoll does on a node, and plan what it could do. It changes nothing.
+		Long: `Look into what Plimsoll does on a node, and plan what it could do. It changes nothing, but for freeze and unfreeze.
 
 Exit codes: 0 when a command did what it is for; 1 when a check found what it looks for, which the command's own help
 explains; 2 when the command line was wrong or something could not be read. With NO_COLOR set, and where the output is no
@@ -72,7 +73,7 @@ terminal, nothing is coloured.`,
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = "kubectl plimsoll"
 	}
-	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), manCommand(), planCommand(), topCommand())
+	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), freezeCommand(), manCommand(), planCommand(), topCommand(), unfreezeCommand())
 	return root
 }
 

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/freeze"
 	"github.com/plimsoll/plimsoll/pkg/usage"
 )
 
@@ -64,6 +66,8 @@ type lendInputs struct {
 	systemCPU, systemMemory usage.Reading
 	loans                   map[string]v1alpha1.Resources
 	pods                    []v1alpha1.PodUtilization
+	// held is how much of what could be lent is held back.
+	held freeze.Hold
 }
 
 // step takes one tick's measurements. It returns nil, and the node offers nothing new, while anything that
@@ -92,11 +96,11 @@ func (l *lending) step(in lendInputs) *v1alpha1.Lendable {
 	}
 	cpuLoans, memoryLoans := loansOf(in)
 	out := &v1alpha1.Lendable{
-		MilliCPU:       lendableSum(cpu, l.cpuLender.Follow(l.cpu, in.now, cpu.Computed, in.capacity.MilliCPU), cpuLoans),
-		MemoryBytes:    lendableSum(memory, l.memoryLender.Follow(l.memory, in.now, memory.Computed, in.capacity.MemoryBytes), memoryLoans),
+		MilliCPU:       lendableSum(cpu, l.cpuLender.Follow(l.cpu, in.now, lentOf(cpu.Computed, in.held), in.capacity.MilliCPU), cpuLoans),
+		MemoryBytes:    lendableSum(memory, l.memoryLender.Follow(l.memory, in.now, lentOf(memory.Computed, in.held), in.capacity.MemoryBytes), memoryLoans),
 		HorizonSeconds: int32(l.config.HorizonSeconds),
 	}
-	out.Reason = l.reason(out)
+	out.Reason = l.reason(out, in.held)
 	l.offer(v1alpha1.Resources{MilliCPU: out.MilliCPU.Published, MemoryBytes: out.MemoryBytes.Published})
 	l.last, l.lastAt = out, in.now
 	return out
@@ -210,10 +214,12 @@ func lendableSum(s usage.LendSum, follows int64, loans []usage.Loan) v1alpha1.Le
 }
 
 // reason says why published is not computed.
-func (l *lending) reason(out *v1alpha1.Lendable) string {
+func (l *lending) reason(out *v1alpha1.Lendable, hold freeze.Hold) string {
 	held := func(s v1alpha1.LendableSum) bool { return s.Published == s.Lent && s.Published > s.Computed }
 	waits := func(s v1alpha1.LendableSum) bool { return s.Published < s.Computed }
 	switch {
+	case hold.Permille > 0:
+		return clipText(fmt.Sprintf("%d thousandths held back: %s", hold.Permille, hold.Why), 256)
 	case l.config.Mode == v1alpha1.ModeObserve:
 		return "lending is in mode Observe: the Node does not offer it"
 	case held(out.MilliCPU) || held(out.MemoryBytes):
@@ -223,6 +229,12 @@ func (l *lending) reason(out *v1alpha1.Lendable) string {
 	default:
 		return ""
 	}
+}
+
+// lentOf is what is left of an amount when some of it is held back.
+func lentOf(amount int64, hold freeze.Hold) int64 {
+	left := 1000 - hold.Permille
+	return amount/1000*left + amount%1000*left/1000
 }
 
 // offer says to the Node what it lends.

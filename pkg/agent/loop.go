@@ -11,6 +11,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
+	"github.com/plimsoll/plimsoll/pkg/freeze"
 	"github.com/plimsoll/plimsoll/pkg/guard"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
@@ -45,6 +46,7 @@ type loop struct {
 	pressure     pressureWatch
 	newcomers    newcomers
 	harm         harmWatch
+	freezes      freezes
 
 	conditions []metav1.Condition
 	// offered is the status that readers have or are about to get.
@@ -91,6 +93,11 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 	for _, s := range o.Config.Strategies {
 		l.fixed.Strategies = append(l.fixed.Strategies, v1alpha1.StrategyStatus{Name: s.Name, Mode: s.Mode})
 	}
+	calendar, errs := freeze.Parse(o.Config.Lending.FreezeWindows, freezeWindowsPath())
+	if len(errs) > 0 {
+		return nil, errs.ToAggregate()
+	}
+	l.freezes = freezes{calendar: calendar, byHand: node.freezeUntil, log: o.Log}
 	return l, nil
 }
 
@@ -181,7 +188,7 @@ func (l *loop) tick(now time.Time) {
 		}
 	}
 	classes := l.windows.add(r)
-	l.lastState = l.harm.full(now, &r, classes, r.state(now, u, false))
+	l.lastState = l.freezes.into(now, l.harm.full(now, &r, classes, r.state(now, u, false)))
 	l.recordState(l.lastState)
 	l.actor.act(l.lastState, r.podName, l.wrote)
 	l.actor.forget(l.lastState)
@@ -245,7 +252,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage, tick []v1alpha1.
 // learn takes what was measured into what is remembered, and works out what can be lent.
 func (l *loop) learn(now time.Time, r reading, status *v1alpha1.NodeUtilizationStatus, tick []v1alpha1.ClassUtilization) {
 	l.workloads.add(now, r, status.Pods)
-	in := lendInputs{now: now, capacity: status.Capacity, loans: l.sensor.pods.loans(), pods: status.Pods}
+	in := lendInputs{now: now, held: l.freezes.held, capacity: status.Capacity, loans: l.sensor.pods.loans(), pods: status.Pods}
 	in.onlineCPU, in.onlineMemory = useOf(status.Classes, v1alpha1.ClassLatencySensitive)
 	in.onlineNow, _ = useOf(tick, v1alpha1.ClassLatencySensitive)
 	in.systemCPU, in.systemMemory = useOf(status.Classes, v1alpha1.ClassSystem)

@@ -76,8 +76,27 @@ func trimNode(obj any) (any, error) {
 	}
 	trimmed := &corev1.Node{}
 	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
+	if until, ok := node.Annotations[v1alpha1.FreezeUntilAnnotation]; ok {
+		trimmed.Annotations = map[string]string{v1alpha1.FreezeUntilAnnotation: until}
+	}
 	trimmed.Status.Capacity, trimmed.Status.Allocatable = batchOnly(node.Status.Capacity), batchOnly(node.Status.Allocatable)
 	return trimmed, nil
+}
+
+// freezeUntil is the Node's annotation that holds lending back, as it was last seen; empty where there is none.
+func (n *nodeStatus) freezeUntil() string {
+	if n == nil {
+		return ""
+	}
+	obj, exists, err := n.informer.GetStore().GetByKey(n.nodeName)
+	if err != nil || !exists {
+		return ""
+	}
+	node, ok := obj.(*corev1.Node)
+	if !ok {
+		return ""
+	}
+	return node.Annotations[v1alpha1.FreezeUntilAnnotation]
 }
 
 func batchOnly(list corev1.ResourceList) corev1.ResourceList {

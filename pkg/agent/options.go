@@ -7,6 +7,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/freeze"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/all"
 )
@@ -88,8 +89,9 @@ func buildStrategies(c *v1alpha1.AgentConfiguration) ([]running, error) {
 }
 
 // CheckConfiguration returns what ParseAgentConfiguration cannot see: unknown strategies, their bad
-// arguments, and knobs with two owners.
+// arguments, knobs with two owners, and freeze windows that never come.
 func CheckConfiguration(c *v1alpha1.AgentConfiguration) error {
 	_, err := buildStrategies(c)
-	return err
+	_, errs := freeze.Parse(c.Lending.FreezeWindows, freezeWindowsPath())
+	return errors.Join(err, errs.ToAggregate())
 }

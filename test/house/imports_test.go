@@ -27,7 +27,7 @@ func bans() []ban {
 	deciding := []string{"pkg/qos/...", "pkg/usage/...", "pkg/planner/..."}
 	return []ban{
 		{
-			from: deciding,
+			from: append([]string{"pkg/freeze/..."}, deciding...),
 			imports: []string{"os/...", "net/...", "syscall", "golang.org/x/sys/...",
 				"k8s.io/client-go/..."},
 			why: "deciding is a function of what was read: it must replay on a laptop what it did on a node, so it touches neither files nor the network",

@@ -124,6 +124,37 @@ type LendingConfiguration struct {
 	// deadBandPermille is how much more must be lendable before more is lent, in thousandths of the
 	// node's capacity. 0 to 200; default 10.
 	DeadBandPermille int64 `json:"deadBandPermille"`
+
+	// freezeWindows are times in which less is lent, or nothing, and strategy batchcap caps batch work
+	// accordingly. At most 64; default none.
+	FreezeWindows []FreezeWindow `json:"freezeWindows,omitempty"`
+}
+
+// FreezeWindow is a time that comes again and again, in which lending is off or reduced.
+type FreezeWindow struct {
+	// name is for people: market open.
+	Name string `json:"name"`
+
+	// schedule says when the window begins, in cron's five fields: minute, hour, day of month, month, day of
+	// week. "30 9 * * MON-FRI" is 9:30 on weekdays.
+	Schedule string `json:"schedule"`
+
+	// lastDayOfMonthOnly leaves out all beginnings that are not on the last day of a month: with the schedule
+	// "0 18 28-31 * *" the window is that of the month's end. Default false.
+	LastDayOfMonthOnly bool `json:"lastDayOfMonthOnly,omitempty"`
+
+	// timeZone is the IANA name of the zone that schedule is in, such as America/New_York. There is no default.
+	TimeZone string `json:"timeZone"`
+
+	// durationSeconds is how long it lasts. 60 to 2678400.
+	DurationSeconds int64 `json:"durationSeconds"`
+
+	// lendPermille is how much of what could be lent is lent in it. 0, the default, to 999.
+	LendPermille int64 `json:"lendPermille,omitempty"`
+
+	// rampSeconds is over how long lending goes down to that beforehand; half a minute before the window begins it
+	// is there. 0, the default, to 86400.
+	RampSeconds int64 `json:"rampSeconds,omitempty"`
 }
 
 // LendingResource says how much of one resource may be lent, in thousandths of the node's capacity.

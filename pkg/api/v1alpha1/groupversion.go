@@ -22,6 +22,10 @@ const (
 	// priority. The node's operator says who is heard: strategy realtime.
 	RealtimeAnnotation = GroupName + "/realtime"
 
+	// FreezeUntilAnnotation on a Node holds back all that it could lend, until the time that it says (RFC 3339).
+	// It is put there by people (plimsoll freeze); agents only read it.
+	FreezeUntilAnnotation = GroupName + "/freeze-until"
+
 	// BatchResourcesAnnotation is put on a batch pod by the admission policy: what each of its containers is
 	// scheduled with and held to, as JSON, see BatchResources.
 	BatchResourcesAnnotation = GroupName + "/batch-resources"

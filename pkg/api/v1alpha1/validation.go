@@ -55,6 +55,30 @@ func validateLending(l LendingConfiguration, path *field.Path) field.ErrorList {
 	errs = append(errs, between(path.Child("quantilePermille"), l.QuantilePermille, 500, 999)...)
 	errs = append(errs, between(path.Child("raiseAfterSeconds"), l.RaiseAfterSeconds, 10, 86_400)...)
 	errs = append(errs, between(path.Child("deadBandPermille"), l.DeadBandPermille, 0, 200)...)
+	return append(errs, validateFreezeWindows(l.FreezeWindows, path.Child("freezeWindows"))...)
+}
+
+// validateFreezeWindows leaves schedules and time zones to package freeze.
+func validateFreezeWindows(windows []FreezeWindow, path *field.Path) field.ErrorList {
+	const most = 64
+	var errs field.ErrorList
+	if len(windows) > most {
+		errs = append(errs, field.TooMany(path, len(windows), most))
+	}
+	seen := map[string]bool{}
+	for i, w := range windows {
+		at := path.Index(i)
+		switch {
+		case w.Name == "" || len(w.Name) > 64:
+			errs = append(errs, field.Invalid(at.Child("name"), w.Name, "must have 1 to 64 characters"))
+		case seen[w.Name]:
+			errs = append(errs, field.Duplicate(at.Child("name"), w.Name))
+		}
+		seen[w.Name] = true
+		errs = append(errs, between(at.Child("durationSeconds"), w.DurationSeconds, 60, 2_678_400)...)
+		errs = append(errs, between(at.Child("lendPermille"), w.LendPermille, 0, 999)...)
+		errs = append(errs, between(at.Child("rampSeconds"), w.RampSeconds, 0, 86_400)...)
+	}
 	return errs
 }
 

@@ -9,6 +9,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
+func TestBadFreezeWindowsAreNamedWithTheirRange(t *testing.T) {
+	c := DefaultAgentConfiguration()
+	c.Lending.FreezeWindows = []FreezeWindow{{Name: "a", DurationSeconds: 59, LendPermille: 1000, RampSeconds: 86_401}, {Name: "a", DurationSeconds: 60}, {DurationSeconds: 60}}
+	got := ValidateAgentConfiguration(c).ToAggregate()
+	for _, want := range []string{
+		"lending.freezeWindows[0].durationSeconds", "60 to 2678400", "lending.freezeWindows[0].lendPermille", "lending.freezeWindows[0].rampSeconds",
+		"lending.freezeWindows[1].name", "lending.freezeWindows[2].name",
+	} {
+		if got == nil || !strings.Contains(got.Error(), want) {
+			t.Errorf("%v, want it to say %q", got, want)
+		}
+	}
+}
+
 func TestDefaultsAreValid(t *testing.T) {
 	if errs := ValidateAgentConfiguration(DefaultAgentConfiguration()); len(errs) > 0 {
 		t.Error(errs.ToAggregate())
