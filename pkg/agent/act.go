@@ -31,6 +31,8 @@ type actor struct {
 	// pretended is what strategies that observe would have written, by strategy: they decide as if it were so,
 	// or what they show would not be what they would do.
 	pretended map[string]pretended
+	// evictor is nil where evictions are only told of.
+	evictor *evictor
 	// pending is writes that have not ended yet, by group and knob.
 	pending map[string]unended
 
@@ -67,6 +69,7 @@ func (a *actor) act(s qos.State, podOf func(group string) string, wrote func(act
 		a.settle(s.Now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
 		delete(a.pending, key)
 	}
+	a.settleEvictions(s.Now)
 	for _, strategy := range a.strategies {
 		if !s.Fast || strategy.Fast {
 			a.step(strategy, s, podOf, wrote)
@@ -98,6 +101,7 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 		a.note(s.Now, strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
 		return
 	}
+	a.evictAll(s, strategy, plan.Evictions)
 	changes := qos.Diff(seen, plan)
 	if observes {
 		for _, c := range changes {

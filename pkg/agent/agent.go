@@ -56,6 +56,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	evictor, err := newEvictor(o.Kube)
+	if err != nil {
+		return err
+	}
 	tick := time.Duration(o.Config.TickMilliseconds) * time.Millisecond
 	alive := &health{patience: max(5*tick, 5*time.Second)}
 	alive.lastTick.Store(time.Now().UnixNano())
@@ -95,6 +99,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer l.close()
 	l.sensor.limits = limits{Fallback: hookOptions.Fallback, PIDs: hookOptions.PIDs}
+	l.actor.evictor = evictor
 	l.restore(o.StateDir, time.Now())
 	// The first tick sets what protects the online side before the first batch container can be placed.
 	l.tick(time.Now())
@@ -103,6 +108,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() { pub.run(ctx) })
 	group.Go(func() { l.probeHost(ctx, o.ProbeTask) })
 	group.Go(func() { node.run(ctx) })
+	group.Go(func() { evictor.run(ctx) })
 	group.Go(func() {
 		l.saver.run(ctx.Done(), func(err error) { o.Log.Error("what was learned is not saved", "error", err) })
 	})

@@ -141,6 +141,8 @@ type State struct {
 	Node   usage.Rates
 	CPU    CPUUse
 	Groups []Group
+	// BatchPods are the batch pods that are known by name; empty when Blind.
+	BatchPods []BatchPod
 	// HeldBackPermille is how much of what batch could have it shall not have now, because somebody says so:
 	// 0 as a rule, 1000 in a freeze. HeldBackWhy names who.
 	HeldBackPermille int64
@@ -170,6 +172,8 @@ type Change struct {
 // Plan is what a strategy wants to be so.
 type Plan struct {
 	Changes []Change
+	// Evictions are batch pods to end, the most urgent first.
+	Evictions []Eviction
 	// Notes are what the operator should know about a strategy that cannot do its work here.
 	Notes []string
 }

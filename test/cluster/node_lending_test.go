@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -28,6 +30,8 @@ import (
 const (
 	// raiseAfter is the lending configuration's raiseAfterSeconds in this test; by default it is ten minutes.
 	raiseAfter = 15 * time.Second
+	// starveFor is how long a batch pod starves in this test before it is evicted; by default it is ten minutes.
+	starveFor = 30 * time.Second
 	// soon is how long the agent may take to put back what the kubelet took away.
 	soon = 10 * time.Second
 )
@@ -52,6 +56,7 @@ func TestLendingOnARealNode(t *testing.T) {
 	batch := n.startBorrower(t)
 	t.Run("it survives a restart of the kubelet, and so do the pods that it was lent to", func(t *testing.T) { n.testRestartKeepsLoans(t, batch) })
 	t.Run("it survives a new registration of the Node", func(t *testing.T) { n.testRegistrationKeepsOffer(t) })
+	t.Run("a batch pod that the service leaves nothing is evicted", func(t *testing.T) { n.testStarvation(t, service, batch) })
 	t.Run("release takes it off the Node", func(t *testing.T) { n.testWithdrawal(t) })
 }
 
@@ -108,13 +113,15 @@ lending:
 runtimeHook: {mode: Enforce}
 strategies:
 - {name: batchidle, mode: Enforce}
-`, v1alpha1.APIVersion, int(raiseAfter/time.Second))
+- {name: starvation, mode: Enforce, args: {afterSeconds: %d}}
+`, v1alpha1.APIVersion, int(raiseAfter/time.Second), int(starveFor/time.Second))
 	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [%s]
+components: [%s]
 configMapGenerator:
 - {name: plimsoll-agent, namespace: %s, behavior: replace, files: [agent.yaml]}
-`, relative, systemNamespace)
+`, relative, filepath.Join(relative, "../../components/eviction"), systemNamespace)
 	for name, content := range map[string]string{"agent.yaml": config, "kustomization.yaml": kustomization} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -376,5 +383,29 @@ func (n *node) testWithdrawal(t *testing.T) {
 	n.kubeletIsBack(t, restarted)
 	if ok, err := gone(t.Context()); err != nil || !ok {
 		t.Errorf("the kubelet brought it back (%v)", err)
+	}
+}
+
+// testStarvation lets the service have the node, with more threads than it has CPUs, until the batch pod goes.
+func (n *node) testStarvation(t *testing.T, service, batch *corev1.Pod) {
+	n.signal(t, service, syscall.SIGCONT)
+	defer n.signal(t, service, syscall.SIGSTOP)
+	begin := time.Now()
+	eventually(t, "the batch pod to be evicted", func(ctx context.Context) (bool, error) {
+		now, err := n.client.CoreV1().Pods(batch.Namespace).Get(ctx, batch.Name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err) || err == nil && now.DeletionTimestamp != nil, ignoreNotFound(err)
+	})
+	if took := time.Since(begin); took < starveFor {
+		t.Errorf("it was evicted after %v, before it had starved for %v", took, starveFor)
+	}
+	eventually(t, "NodeUtilization to tell of the eviction", func(ctx context.Context) (bool, error) {
+		s, err := n.utilization(ctx)
+		return err == nil && slices.ContainsFunc(s.Changes, func(c v1alpha1.ChangeStatus) bool {
+			return c.Strategy == "starvation" && c.Knob == "evict" && c.Value == batch.Namespace+"/"+batch.Name && c.Outcome == v1alpha1.OutcomeApplied
+		}), err
+	})
+	text, err := os.ReadFile(filepath.Join(n.cluster.Dir(), "node", "varlib", "plimsoll", "audit", "audit-00000000000000000001.jsonl"))
+	if err != nil || !strings.Contains(string(text), `"kind":"eviction"`) || !strings.Contains(string(text), string(batch.UID)) {
+		t.Errorf("the audit log does not tell of the eviction: %v", err)
 	}
 }

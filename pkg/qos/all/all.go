@@ -14,6 +14,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos/batchcap"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
+	"github.com/plimsoll/plimsoll/pkg/qos/starvation"
 )
 
 // Factories returns the factory of every strategy.
@@ -23,6 +24,7 @@ func Factories() []qos.Factory {
 		batchcap.Factory(),
 		batchidle.Factory(),
 		realtime.Factory(),
+		starvation.Factory(),
 	}
 }
 
