@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +57,7 @@ func TestLendingOnARealNode(t *testing.T) {
 	batch := n.startBorrower(t)
 	t.Run("it survives a restart of the kubelet, and so do the pods that it was lent to", func(t *testing.T) { n.testRestartKeepsLoans(t, batch) })
 	t.Run("it survives a new registration of the Node", func(t *testing.T) { n.testRegistrationKeepsOffer(t) })
-	t.Run("a batch pod that the service leaves nothing is evicted", func(t *testing.T) { n.testStarvation(t, service, batch) })
+	t.Run("a batch pod that the service leaves nothing is evicted", func(t *testing.T) { n.testStarvation(t, batch) })
 	t.Run("release takes it off the Node", func(t *testing.T) { n.testWithdrawal(t) })
 }
 
@@ -386,11 +387,30 @@ func (n *node) testWithdrawal(t *testing.T) {
 	}
 }
 
-// testStarvation lets the service have the node, with more threads than it has CPUs, until the batch pod goes.
-func (n *node) testStarvation(t *testing.T, service, batch *corev1.Pod) {
-	n.signal(t, service, syscall.SIGCONT)
-	defer n.signal(t, service, syscall.SIGSTOP)
+// testStarvation lets a service have the node, with more threads than it has CPUs, until the batch pod goes. It
+// has a request: the tier of pods without has less weight than the idle branch.
+func (n *node) testStarvation(t *testing.T, batch *corev1.Pod) {
 	begin := time.Now()
+	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
+	_, err := pods.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "busy"},
+		Spec: corev1.PodSpec{
+			HostNetwork: true, TerminationGracePeriodSeconds: ptr.To[int64](1),
+			Containers: []corev1.Container{{
+				Name: "work", Image: batchImage, ImagePullPolicy: corev1.PullNever,
+				Args:      []string{fmt.Sprintf("--threads=%d", 3*runtime.NumCPU()), "--listen="},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}},
+			}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := pods.Delete(context.WithoutCancel(t.Context()), "busy", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	}()
 	eventually(t, "the batch pod to be evicted", func(ctx context.Context) (bool, error) {
 		now, err := n.client.CoreV1().Pods(batch.Namespace).Get(ctx, batch.Name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err) || err == nil && now.DeletionTimestamp != nil, ignoreNotFound(err)
