@@ -189,6 +189,7 @@ func (l *loop) tick(now time.Time) {
 	}
 	classes := l.windows.add(r)
 	l.lastState = l.freezes.into(now, l.harm.full(now, &r, classes, r.state(now, u, false)))
+	l.lastState.BatchPods = r.batchPods(u)
 	l.recordState(l.lastState)
 	l.actor.act(l.lastState, r.podName, l.wrote)
 	l.actor.forget(l.lastState)
