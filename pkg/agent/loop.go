@@ -35,6 +35,7 @@ type loop struct {
 	log      *slog.Logger
 
 	windows   *classWindows
+	pods      *podWindows
 	workloads *workloads
 	lending   *lending
 	saver     *saver
@@ -83,8 +84,8 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		sensor: newSensor(host, strategies, lookup{watch, hook}),
 		meter:  usage.NewMeter(time.Duration(o.Config.WindowMilliseconds) * time.Millisecond),
 		actor:  newActor(strategies, actuator, m, audit, o.Log), actuator: actuator, enforces: o.enforcesBatch(),
-		windows:   newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),
-		workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
+		windows: newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),
+		pods:    newPodWindows(), workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log, heart: heart,
 		fixed:          v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
 		recordRequests: o.RecordState, stateDir: o.StateDir, nodeName: o.NodeName,
@@ -244,6 +245,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage, tick []v1alpha1.
 
 	if l.worthPublishing(now, &status) {
 		l.windows.report(now, status.Classes)
+		l.pods.report(status.Pods)
 		status.Workloads = l.workloads.report()
 		l.publishing.Wrote(now)
 		l.pub.offer(&status)
@@ -252,6 +254,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage, tick []v1alpha1.
 
 // learn takes what was measured into what is remembered, and works out what can be lent.
 func (l *loop) learn(now time.Time, r reading, status *v1alpha1.NodeUtilizationStatus, tick []v1alpha1.ClassUtilization) {
+	l.pods.add(r)
 	l.workloads.add(now, r, status.Pods)
 	in := lendInputs{now: now, held: l.freezes.held, capacity: status.Capacity, loans: l.sensor.pods.loans(), pods: status.Pods}
 	in.onlineCPU, in.onlineMemory = useOf(status.Classes, v1alpha1.ClassLatencySensitive)

@@ -95,7 +95,7 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 		hook:    runtimehook.New(runtimehook.Options{Log: log}),
 		pub:     &publisher{waiting: make(chan *v1alpha1.NodeUtilizationStatus, 1)},
 		metrics: m, health: &health{}, log: log, actuator: actuator,
-		windows: newClassWindows(time.Second), workloads: newWorkloads(), lending: newLending(config.Lending, 5*time.Second, nil), saver: newSaver(t.TempDir()),
+		windows: newClassWindows(time.Second), pods: newPodWindows(), workloads: newWorkloads(), lending: newLending(config.Lending, 5*time.Second, nil), saver: newSaver(t.TempDir()),
 		publishRule: PublishRule(config.Publish),
 		fixed:       v1alpha1.NodeUtilizationStatus{CgroupMode: string(tree.host.Mode)},
 	}
