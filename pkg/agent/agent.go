@@ -14,6 +14,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
 )
 
@@ -98,7 +99,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer l.close()
-	l.sensor.limits = limits{Fallback: hookOptions.Fallback, PIDs: hookOptions.PIDs}
+	l.sensor.limits = limits{Fallback: hookOptions.Fallback, PIDs: hookOptions.PIDs, Quota: hookOptions.ContainerQuota}
 	l.actor.evictor = evictor
 	l.restore(o.StateDir, time.Now())
 	// The first tick sets what protects the online side before the first batch container can be placed.
@@ -132,6 +133,8 @@ func (o Options) hookOptions(host cgroup.Host, nodeMilliCPU int64, strategies []
 	}
 	return runtimehook.Options{
 		SocketPath: o.NRISocket, Enforce: c.Mode == v1alpha1.ModeEnforce, CgroupsPath: host.BatchContainerPath,
+		// What strategy batchbound writes has a journal, and is put back by a release.
+		LeaveExisting:  modeOf(o.Config, batchbound.Name) == v1alpha1.ModeEnforce,
 		ContainerQuota: host.Mode == cgroup.V2 || !branchQuota,
 		Fallback:       fallback, PIDs: c.MaxPIDs, Timeout: time.Duration(c.TimeoutMilliseconds) * time.Millisecond,
 		OnPlace: m.placed, Log: o.Log,

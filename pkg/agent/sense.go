@@ -24,6 +24,9 @@ type pod struct {
 	// places its containers.
 	Bounds   *qos.Bounds
 	Unplaced []unplaced
+	// Reduced is what containers in the batch branch are to be held to that the hook could not bound at their
+	// creation, by their group.
+	Reduced map[string]*qos.Bounds
 }
 
 // reading is all that one tick saw.
@@ -69,6 +72,8 @@ type sensor struct {
 	limits limits
 	// placing says whether the runtime hook places and bounds batch containers at their creation now.
 	placing func() bool
+	// reduced says whether a container was placed, but not bounded.
+	reduced func(containerID string) bool
 }
 
 // scanEvery is after how many readings the groups are scanned whole: half a minute at the default tick.
@@ -80,7 +85,7 @@ func newSensor(host cgroup.Host, strategies []running, pods podLookup) *sensor {
 		knobs[kind] = knobsOf(strategies, kind)
 	}
 	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods,
-		askedRealtime: map[string]bool{}, placing: func() bool { return true }}
+		askedRealtime: map[string]bool{}, placing: func() bool { return true }, reduced: func(string) bool { return false }}
 }
 
 func (s *sensor) close() {
@@ -176,6 +181,7 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		uid, _ := s.pods.podOfContainer(c.ID)
 		if i, ok := index[uid]; ok {
 			r.Pods[i].BatchContainers = append(r.Pods[i].BatchContainers, key)
+			s.readReduced(r, &r.Pods[i], c)
 		} else {
 			r.Strays = append(r.Strays, key) // in the branch's own total all the same
 		}
@@ -244,7 +250,9 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 			s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindUnplaced, Namespace: g.Namespace, Bounds: &c.Bounds, Settings: r.Settings[c.Path]})
 		}
 		for _, c := range p.BatchContainers {
-			s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c)})
+			s.Groups = append(s.Groups, qos.Group{
+				Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c), Bounds: p.Reduced[c.Path], Settings: r.Settings[c.Path],
+			})
 		}
 	}
 	return s

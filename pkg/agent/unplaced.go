@@ -26,10 +26,12 @@ type batchPod struct {
 	Names map[string]string
 }
 
-// limits bound batch containers of which the pod says nothing.
+// limits is what bounds batch containers beside what the pod says.
 type limits struct {
 	Fallback runtimehook.Fallback
 	PIDs     int64
+	// Quota is true where containers in the batch branch have CPU quotas of their own.
+	Quota bool
 }
 
 // unplaced is a group in a batch pod's own group.
@@ -81,17 +83,39 @@ func (s *sensor) readUnplaced(r *reading, p *pod, group cgroup.Pod, placed bool)
 	}
 	// A setting that cannot be read is asked for anew; the groups may be gone.
 	if b.Amounts != nil && group.Tier == cgroup.BestEffort {
-		p.Bounds = b.podBounds()
+		p.Bounds = b.podBounds(s.limits)
 		r.Settings[group.Path], _ = s.settings(group.Path, batchbound.PodKnobs())
 	}
 	for _, c := range group.Containers {
-		p.Unplaced = append(p.Unplaced, unplaced{c.Path, b.containerBounds(b.Names[c.ID], s.limits)})
-		r.Settings[c.Path], _ = s.settings(c.Path, batchbound.ContainerKnobs())
+		if bounds := b.containerBounds(b.Names[c.ID], s.limits); bounds != nil {
+			p.Unplaced = append(p.Unplaced, unplaced{c.Path, *bounds})
+			r.Settings[c.Path], _ = s.settings(c.Path, batchbound.ContainerKnobs())
+		}
 	}
 }
 
-// podBounds is what the pod's own group is held to.
-func (b batchPod) podBounds() *qos.Bounds {
+// readReduced adds what a container in the batch branch is to be held to that the hook could not bound.
+func (s *sensor) readReduced(r *reading, p *pod, c cgroup.Container) {
+	if len(s.knobs[qos.KindUnplaced]) == 0 || !s.reduced(c.ID) {
+		return
+	}
+	b, known := s.pods.batchPod(p.UID)
+	bounds := b.containerBounds(b.Names[c.ID], s.limits)
+	if !known || bounds == nil {
+		return
+	}
+	if !s.limits.Quota { // the branch has one
+		bounds.QuotaMicros = 0
+	}
+	if p.Reduced == nil {
+		p.Reduced = map[string]*qos.Bounds{}
+	}
+	p.Reduced[c.Path] = bounds
+	r.Settings[c.Path], _ = s.settings(c.Path, batchbound.ContainerKnobs())
+}
+
+// podBounds is what the pod's own group is held to. A limit of tasks there is the kubelet's (podPidsLimit).
+func (b batchPod) podBounds(l limits) *qos.Bounds {
 	var initial, sidecars, others []batchbound.Amounts
 	for name, r := range b.Amounts {
 		switch a := batchbound.Amounts(r); {
@@ -103,25 +127,25 @@ func (b batchPod) podBounds() *qos.Bounds {
 			others = append(others, a)
 		}
 	}
-	most := batchbound.Of(batchbound.OfPod(initial, sidecars, others), 0)
-	return &qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes,
+	most := batchbound.Of(batchbound.OfPod(initial, sidecars, others), l.PIDs*int64(len(b.Amounts)))
+	return &qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs, Yields: []qos.Knob{qos.PIDsMax},
 		Reason: "no runtime hook bounded this batch pod: " + v1alpha1.BatchResourcesAnnotation + " of all its containers"}
 }
 
-// containerBounds is what a group in the pod's is held to; its name is empty while it is not known, or for the
-// sandbox. What the pod's own group is held to bounds it then.
-func (b batchPod) containerBounds(name string, l limits) qos.Bounds {
+// containerBounds is what a group in the pod's is held to; nil where the pod's own group alone bounds it. Its
+// name is empty while it is not known, and for the sandbox.
+func (b batchPod) containerBounds(name string, l limits) *qos.Bounds {
 	amounts, named := b.Amounts[name]
 	switch {
 	case b.Amounts == nil:
-		most := batchbound.Of(batchbound.Amounts{LimitMilliCPU: l.Fallback.MilliCPU}, l.PIDs)
-		return qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: l.Fallback.MemoryBytes, PIDs: l.PIDs, WhereUnlimited: true,
+		most := batchbound.Of(batchbound.Amounts{LimitMilliCPU: l.Fallback.MilliCPU, MemoryBytes: l.Fallback.MemoryBytes}, l.PIDs)
+		return &qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs, Yields: batchbound.ContainerKnobs(),
 			Reason: "no runtime hook bounded this batch pod, nor did the admission policy convert it: runtimeHook.fallback"}
 	case !named:
-		return qos.Bounds{PIDs: l.PIDs, Reason: "no runtime hook bounded this batch pod: runtimeHook.maxPIDs"}
+		return nil
 	default:
 		most := batchbound.Of(batchbound.Amounts(amounts), l.PIDs)
-		return qos.Bounds{Weight: cgroup.WeightOfShares(most.Shares), QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs,
+		return &qos.Bounds{Weight: cgroup.WeightOfShares(most.Shares), QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs,
 			Reason: fmt.Sprintf("no runtime hook bounded this batch container: %s of %q", v1alpha1.BatchResourcesAnnotation, name)}
 	}
 }

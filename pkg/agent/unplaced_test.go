@@ -125,25 +125,25 @@ func TestWithoutAHookAFastTickBoundsNewBatchContainers(t *testing.T) {
 	l.settled(t, tree, batchGroup, "1, max 100000, max, max")
 	w.tell(t, aBatchPod(oneContainer, nil))
 	l.boundNewcomers(at.Add(2 * fastTick)) // no group is new, the API server's word is
-	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, max")
+	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 4096")
 
 	tree.free(batchGroup + "/" + sandboxID)
 	tree.free(batchGroup + "/" + workID)
 	l.boundNewcomers(at.Add(3 * fastTick)) // which is which is not known
-	l.settled(t, tree, batchGroup+"/"+sandboxID, "1, max 100000, max, 4096")
-	l.settled(t, tree, batchGroup+"/"+workID, "1, max 100000, max, 4096")
+	l.settled(t, tree, batchGroup+"/"+sandboxID, "1, max 100000, max, max")
+	l.settled(t, tree, batchGroup+"/"+workID, "1, max 100000, max, max")
 	w.tell(t, aBatchPod(oneContainer, map[string]string{workID: "work"}))
 	l.boundNewcomers(at.Add(4 * fastTick))
 	l.settled(t, tree, batchGroup+"/"+workID, "1, 100000 100000, 8192, 4096")
 	l.tick(at.Add(time.Second))                                                // the weight widens, so it waits until what tightens is written
 	l.settled(t, tree, batchGroup+"/"+workID, "59, 100000 100000, 8192, 4096") // 512 shares are a weight of 59
-	l.settled(t, tree, batchGroup+"/"+sandboxID, "1, max 100000, max, 4096")
+	l.settled(t, tree, batchGroup+"/"+sandboxID, "1, max 100000, max, max")
 
 	tree.write(tree.host.FSRoot, batchGroup+"/cpu.max", "max 100000\n")
 	l.boundNewcomers(at.Add(15 * fastTick)) // nothing is new: what somebody else wrote is for the next tick
-	l.settled(t, tree, batchGroup, "1, max 100000, 8192, max")
+	l.settled(t, tree, batchGroup, "1, max 100000, 8192, 4096")
 	l.tick(at.Add(2 * time.Second))
-	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, max")
+	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 4096")
 }
 
 func TestWithTheHookItsContainersAreLeftAlone(t *testing.T) {
@@ -159,10 +159,37 @@ func TestWithTheHookItsContainersAreLeftAlone(t *testing.T) {
 	tree.free(batchGroup + "/" + workID)
 	w.tell(t, aBatchPod(oneContainer, map[string]string{workID: "work"}))
 	l.tick(at.Add(time.Second))
-	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, max")
+	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 4096")
 	l.settled(t, tree, batchGroup+"/"+workID, "1, 100000 100000, 8192, 4096")
 	l.tick(at.Add(2 * time.Second))
 	l.settled(t, tree, batchGroup+"/"+workID, "59, 100000 100000, 8192, 4096")
+}
+
+func TestAContainerThatTheHookCouldNotBoundIsBounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		quota bool
+		want  string
+	}{
+		"with a quota of its own":  {true, "59, 100000 100000, 8192, 4096"},
+		"where the branch has one": {false, "59, max 100000, 8192, 4096"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree, placing := newTree(t), true
+			l := boundingLoop(t, tree, toldOf(t, aBatchPod(oneContainer, map[string]string{workID: "work", "c1": "work"})), v1alpha1.ModeEnforce, &placing)
+			l.sensor.limits.Quota = tc.quota
+			l.sensor.reduced = func(id string) bool { return id == workID }
+			const branch = "/kubepods/plimsoll-batch/"
+			tree.free(batchGroup)
+			tree.free(branch + workID)
+			tree.free(branch + "c1")
+			l.tick(at)
+			l.tick(at.Add(time.Second))
+			l.tick(at.Add(2 * time.Second))
+			l.settled(t, tree, branch+workID, tc.want)
+			l.settled(t, tree, branch+"c1", "1, max 100000, max, max") // its limits are the hook's
+			l.settled(t, tree, batchGroup, "1, max 100000, max, max")
+		})
+	}
 }
 
 func TestObserveWritesNoLimits(t *testing.T) {
@@ -179,7 +206,7 @@ func TestObserveWritesNoLimits(t *testing.T) {
 	for _, c := range l.actor.changes {
 		observed = append(observed, strings.TrimPrefix(c.Group, batchGroup)+" "+c.Knob+" "+string(c.Outcome))
 	}
-	want := []string{"/" + workID + " pids.max Observed", " memory.max Observed", " cpu.quota Observed"} // newest first
+	want := []string{" pids.max Observed", " memory.max Observed", " cpu.quota Observed"} // newest first
 	if d := cmp.Diff(want, observed); d != "" {
 		t.Errorf("changes told of (-want +got):\n%s", d)
 	}
@@ -197,6 +224,15 @@ func TestAPodThatWasNotConvertedKeepsTheKubeletsLimits(t *testing.T) {
 	l.settled(t, tree, burstable+"/"+workID, "1, 200000 100000, 4096, 4096")
 }
 
+func TestAKubeletsLimitOfTasksStays(t *testing.T) {
+	tree, placing := newTree(t), false
+	l := boundingLoop(t, tree, toldOf(t, aBatchPod(oneContainer, nil)), v1alpha1.ModeEnforce, &placing)
+	tree.free(batchGroup)
+	tree.write(tree.host.FSRoot, batchGroup+"/pids.max", "1000\n")
+	l.tick(at)
+	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 1000")
+}
+
 func TestWhatAPodIsHeldToCountsInitialContainersOnce(t *testing.T) {
 	pod := aBatchPod(`{"setup":{"milliCPU":100,"memoryBytes":40960,"limitMilliCPU":3000},"log":{"milliCPU":1,"memoryBytes":4096,"limitMilliCPU":100},"work":{"milliCPU":500,"memoryBytes":8192,"limitMilliCPU":1000}}`, nil)
 	pod.Spec.InitContainers = []corev1.Container{{Name: "setup"}, {Name: "log", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}}
@@ -204,9 +240,9 @@ func TestWhatAPodIsHeldToCountsInitialContainersOnce(t *testing.T) {
 	if !ok {
 		t.Fatal("the pod is not known")
 	}
-	got := b.podBounds()
-	if got.QuotaMicros != 310_000 || got.MemoryBytes != 45056 || got.PIDs != 0 || got.Weight != 0 { // max(3000, 1000) + 100; max(40960, 8192) + 4096
-		t.Errorf("the pod is held to %+v, want 310000 us and 45056 bytes", got)
+	got := b.podBounds(limits{PIDs: 100})
+	if got.QuotaMicros != 310_000 || got.MemoryBytes != 45056 || got.PIDs != 300 || got.Weight != 0 { // max(3000, 1000) + 100; max(40960, 8192) + 4096
+		t.Errorf("the pod is held to %+v, want 310000 us, 45056 bytes and 300 tasks", got)
 	}
 }
 
@@ -215,11 +251,11 @@ func TestWhatIsRememberedOfPodsGoesWithThem(t *testing.T) {
 	l := boundingLoop(t, tree, toldOf(t, aBatchPod(oneContainer, nil)), v1alpha1.ModeEnforce, &placing)
 	tree.free(batchGroup)
 	l.tick(at)
-	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, max")
+	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 4096")
 	l.boundNewcomers(at.Add(fastTick))
 	l.tick(at.Add(time.Second))
-	if len(l.actor.latest) != 2 {
-		t.Fatalf("%d outcomes are remembered, want those of the pod's quota and memory", len(l.actor.latest))
+	if len(l.actor.latest) != 3 {
+		t.Fatalf("%d outcomes are remembered, want those of the pod's quota, memory and tasks", len(l.actor.latest))
 	}
 	if err := os.RemoveAll(filepath.Join(tree.host.FSRoot, batchGroup)); err != nil {
 		t.Fatal(err)

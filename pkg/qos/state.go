@@ -103,8 +103,8 @@ type Bounds struct {
 	QuotaMicros int64
 	MemoryBytes int64
 	PIDs        int64
-	// WhereUnlimited is true where limits that somebody else set are theirs.
-	WhereUnlimited bool
+	// Yields are the knobs of which a limit that somebody else has set stays.
+	Yields []Knob
 	// Reason says where the amounts are from.
 	Reason string
 }

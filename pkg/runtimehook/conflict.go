@@ -59,8 +59,8 @@ func (c *conflicts) begin(id, podUID, container string) depth {
 	return next.depth
 }
 
-// done ends a creation that came about, and says how far the hook went.
-func (c *conflicts) done(id, pod, container string) (reached depth, known bool) {
+// done ends a creation that came about, and remembers it where the hook went less far than it should.
+func (c *conflicts) done(id, pod, container string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was, ok := c.pending[id]
@@ -72,14 +72,21 @@ func (c *conflicts) done(id, pod, container string) (reached depth, known bool) 
 		}
 		c.reduced[id] = fmt.Sprintf("container %s of pod %s was not created while the hook adjusted it, so %s left alone at creation: another NRI plugin may adjust the same fields", container, pod, left)
 	}
-	return was.depth, ok
 }
 
-// forget drops what is known of a container that is gone.
+// has reports whether a container exists with less.
+func (c *conflicts) has(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.reduced[id]
+	return ok
+}
+
+// forget drops what is known of a container that is gone. A creation that has not come about is kept: the runtime
+// tells of the removal of what it could not create too, and the next try must know of this one.
 func (c *conflicts) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.pending, id)
 	delete(c.reduced, id)
 }
 

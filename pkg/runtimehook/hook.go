@@ -34,6 +34,8 @@ type Options struct {
 	// ContainerQuota gives each batch container a CPU quota of its own. On cgroup v1 it must be off where the
 	// branch has a quota: the kernel refuses a group's quota that is below one of its children's.
 	ContainerQuota bool
+	// LeaveExisting leaves batch containers that run when the hook connects to whoever bounds them else.
+	LeaveExisting bool
 	// Fallback bounds batch containers of pods that were not converted; PIDs bounds the tasks of each.
 	Fallback Fallback
 	PIDs     int64
@@ -73,6 +75,9 @@ func (h *Hook) Connected() bool { return h.connected.Load() }
 
 // Conflict tells of a batch container at whose creation the hook had to hold back; empty for none.
 func (h *Hook) Conflict() string { return h.conflicts.say() }
+
+// Reduced reports whether a container exists that was not bounded at its creation, because that had failed.
+func (h *Hook) Reduced(containerID string) bool { return h.conflicts.has(containerID) }
 
 // PodOf returns the pod of a container that the runtime has told of.
 func (h *Hook) PodOf(containerID string) (PodRef, bool) {

@@ -19,13 +19,14 @@ var (
 	_ stub.SynchronizeInterface         = &plugin{}
 	_ stub.CreateContainerInterface     = &plugin{}
 	_ stub.PostCreateContainerInterface = &plugin{}
+	_ stub.PostStartContainerInterface  = &plugin{}
 	_ stub.UpdateContainerInterface     = &plugin{}
 	_ stub.RemoveContainerInterface     = &plugin{}
 	_ stub.RemovePodInterface           = &plugin{}
 )
 
-// Synchronize learns the containers that run already, and bounds those of batch pods. They stay where
-// they are: a container cannot be moved.
+// Synchronize learns the containers that run already, and bounds those of batch pods, unless somebody else
+// does. They stay where they are: a container cannot be moved.
 func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
 	h := p.hook
 	byID := make(map[string]*api.PodSandbox, len(pods))
@@ -40,7 +41,7 @@ func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 			continue
 		}
 		known[c.GetId()] = refOf(pod)
-		if !h.opts.Enforce || !isBatch(pod) || !canBeUpdated(c) {
+		if !h.opts.Enforce || h.opts.LeaveExisting || !isBatch(pod) || !canBeUpdated(c) {
 			continue
 		}
 		if b, _ := h.opts.boundsOf(pod, c); !b.hold(c.GetLinux().GetResources()) {
@@ -122,11 +123,18 @@ func (h *Hook) create(pod *api.PodSandbox, c *api.Container) *api.ContainerAdjus
 	return adjust
 }
 
-// PostCreateContainer bounds a container that could not be bounded at its creation.
+// PostCreateContainer ends a creation that came about.
 func (p *plugin) PostCreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) error {
+	p.hook.conflicts.done(c.GetId(), pod.GetNamespace()+"/"+pod.GetName(), c.GetName())
+	return nil
+}
+
+// PostStartContainer bounds a container that could not be bounded at its creation. Not before: while containerd
+// starts a container, an update changes what it knows of it, and not the container. What an update cannot say, the
+// limit of tasks, is left to whoever asks Reduced.
+func (p *plugin) PostStartContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) error {
 	h := p.hook
-	reached, known := h.conflicts.done(c.GetId(), pod.GetNamespace()+"/"+pod.GetName(), c.GetName())
-	if !known || reached == placedAndBounded {
+	if !h.Reduced(c.GetId()) {
 		return nil
 	}
 	b, _ := h.opts.boundsOf(pod, c)
@@ -136,7 +144,7 @@ func (p *plugin) PostCreateContainer(_ context.Context, pod *api.PodSandbox, c *
 			return // the next Synchronize bounds it
 		}
 		if failed, err := (*update)([]*api.ContainerUpdate{b.update(c.GetId())}); err != nil || len(failed) > 0 {
-			h.opts.Log.Error("bounding a batch container after its creation", "namespace", pod.GetNamespace(), "pod", pod.GetName(), "container", c.GetName(), "failed", len(failed), "error", err)
+			h.opts.Log.Error("bounding a batch container after its start", "namespace", pod.GetNamespace(), "pod", pod.GetName(), "container", c.GetName(), "failed", len(failed), "error", err)
 		}
 	}()
 	return nil

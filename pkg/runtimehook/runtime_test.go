@@ -197,6 +197,10 @@ func TestTwoPluginsThatAdjustOneFieldDoNotBlockAPod(t *testing.T) {
 				if _, err := r.create(t, batchPod(), id); err == nil || !strings.Contains(err.Error(), "rival") {
 					t.Fatalf("creation %s: %v, want a conflict with the other plugin", id, err)
 				}
+				// containerd undoes what it could not create by telling that it is gone.
+				if err := r.RemoveContainer(t.Context(), &api.RemoveContainerRequest{Pod: batchPod(), Container: &api.Container{Id: id, PodSandboxId: "s1", Name: "work"}}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			adjust, err := r.create(t, batchPod(), "c1")
 			if err != nil {
@@ -209,7 +213,13 @@ func TestTwoPluginsThatAdjustOneFieldDoNotBlockAPod(t *testing.T) {
 			if err := r.PostCreateContainer(t.Context(), &api.PostCreateContainerRequest{Pod: batchPod(), Container: container}); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "the limits to follow the creation", func() bool { return len(r.asked()) == 1 })
+			if !h.Reduced("c1") {
+				t.Error("the container does not count as one that was not bounded at its creation")
+			}
+			if err := r.PostStartContainer(t.Context(), &api.PostStartContainerRequest{Pod: batchPod(), Container: container}); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the limits to follow the start", func() bool { return len(r.asked()) == 1 })
 			if u := r.asked()[0]; u.GetContainerId() != "c1" || u.GetLinux().GetResources().GetMemory().GetLimit().GetValue() != 1<<30 || u.GetLinux().GetResources().GetCpu().GetQuota().GetValue() != 150_000 {
 				t.Errorf("update %v", u)
 			}
@@ -219,7 +229,7 @@ func TestTwoPluginsThatAdjustOneFieldDoNotBlockAPod(t *testing.T) {
 			if err := r.RemoveContainer(t.Context(), &api.RemoveContainerRequest{Pod: batchPod(), Container: container}); err != nil {
 				t.Fatal(err)
 			}
-			if got := h.Conflict(); got != "" {
+			if got := h.Conflict(); got != "" || h.Reduced("c1") {
 				t.Errorf("conflict %q after the container is gone", got)
 			}
 		})
@@ -251,6 +261,15 @@ func TestContainersThatRunAlreadyAreBounded(t *testing.T) {
 	}
 	if ref, ok := h.PodOf("online"); !ok || ref.Name != "online" {
 		t.Errorf("pod of a container that ran already: %v, %v", ref, ok)
+	}
+}
+
+func TestContainersThatTheLoopBoundsAreLeftToIt(t *testing.T) {
+	r := startRuntime(t, socketDir(t), &api.Container{Id: "unbounded", PodSandboxId: "s1", Name: "work", State: api.ContainerState_CONTAINER_RUNNING})
+	defer r.Stop()
+	h := runHook(t, r, func(o *Options) { o.LeaveExisting = true })
+	if _, ok := h.PodOf("unbounded"); !ok || len(r.asked()) != 0 {
+		t.Errorf("known: %v, updates %v, want the container known and left alone", ok, r.asked())
 	}
 }
 

@@ -64,6 +64,8 @@ func TestAgentOnARealNode(t *testing.T) {
 	t.Run("a deleted batch pod leaves nothing in any hierarchy", func(t *testing.T) { n.testDeletion(t, batch) })
 	t.Run("release puts the node back", func(t *testing.T) { n.testRelease(t) })
 	t.Run("the hook adds little to a creation", func(t *testing.T) { n.testHookCost(t) })
+	t.Run("a hook that connects bounds what runs already", func(t *testing.T) { n.testHookSynchronizes(t) })
+	t.Run("a stuck hook refuses batch containers soon, and no other", func(t *testing.T) { n.testStuckHook(t, plain) })
 	t.Run("the audit log is one chain of every write", func(t *testing.T) { n.testAuditLog(t) })
 }
 

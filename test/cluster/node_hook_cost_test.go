@@ -18,7 +18,6 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
-	"github.com/plimsoll/plimsoll/pkg/localcluster"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
 )
 
@@ -37,23 +36,13 @@ func (n *node) testHookCost(t *testing.T) {
 	n.runPod(t, pod, map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue},
 		corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")})
 	defer n.deletePod(t, pod)
-	layout := localcluster.Layout{Dir: n.cluster.Dir()}
-	conn, err := grpc.NewClient("unix://"+layout.ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	runtime := cri.NewRuntimeServiceClient(conn)
-	sandboxes, err := runtime.ListPodSandbox(t.Context(), &cri.ListPodSandboxRequest{Filter: &cri.PodSandboxFilter{LabelSelector: map[string]string{"io.kubernetes.pod.name": pod}}})
-	if err != nil || len(sandboxes.Items) != 1 {
-		t.Fatalf("sandboxes of the pod: %v, %v", sandboxes, err)
-	}
-	sandbox := sandboxes.Items[0]
+	runtime := n.runtime(t)
+	sandbox := sandboxOf(t, runtime, pod)
 	var with, without []time.Duration
 	for i := range creations {
 		took, _ := createContainer(t, runtime, sandbox, fmt.Sprint("without-", i), nil)
 		without = append(without, took)
-		hook, stop := n.connectHook(t, layout.NRISocket())
+		hook, stop := n.connectHook(t, nil)
 		// The runtime counts a plugin in a moment after it has synchronized it.
 		eventually(t, "a container that the hook was asked about", func(context.Context) (bool, error) {
 			took, asked := createContainer(t, runtime, sandbox, fmt.Sprint("with-", i), hook)
@@ -76,13 +65,37 @@ func (n *node) testHookCost(t *testing.T) {
 	}
 }
 
-// connectHook runs the hook until stop is called.
-func (n *node) connectHook(t *testing.T, socket string) (h *runtimehook.Hook, stop func()) {
+// runtime is the container runtime as the kubelet sees it.
+func (n *node) runtime(t *testing.T) cri.RuntimeServiceClient {
 	t.Helper()
-	h = runtimehook.New(runtimehook.Options{
-		SocketPath: socket, Enforce: true, CgroupsPath: n.host.BatchContainerPath, ContainerQuota: true, PIDs: 4096, Timeout: time.Second,
+	conn, err := grpc.NewClient("unix://"+n.cluster.Layout().ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return cri.NewRuntimeServiceClient(conn)
+}
+
+func sandboxOf(t *testing.T, runtime cri.RuntimeServiceClient, pod string) *cri.PodSandbox {
+	t.Helper()
+	sandboxes, err := runtime.ListPodSandbox(t.Context(), &cri.ListPodSandboxRequest{Filter: &cri.PodSandboxFilter{LabelSelector: map[string]string{"io.kubernetes.pod.name": pod}}})
+	if err != nil || len(sandboxes.Items) != 1 {
+		t.Fatalf("sandboxes of pod %s: %v, %v", pod, sandboxes, err)
+	}
+	return sandboxes.Items[0]
+}
+
+// connectHook runs the hook until stop is called.
+func (n *node) connectHook(t *testing.T, change func(*runtimehook.Options)) (h *runtimehook.Hook, stop func()) {
+	t.Helper()
+	o := runtimehook.Options{
+		SocketPath: n.cluster.Layout().NRISocket(), Enforce: true, CgroupsPath: n.host.BatchContainerPath, ContainerQuota: true, PIDs: 4096, Timeout: time.Second,
 		Fallback: runtimehook.Fallback{MilliCPU: 1000, MemoryBytes: 1 << 30}, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	if change != nil {
+		change(&o)
+	}
+	h = runtimehook.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { h.Run(ctx); close(done) }()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,43 +36,54 @@ func TestWithoutNRITheLoopBoundsBatchContainers(t *testing.T) {
 		t.Skip("a real node needs root: run the tests as root to cover it")
 	}
 	n := startNode(t)
-	n.switchNRIOff(t)
+	n.switchNRI(t, false)
 	for _, folder := range []string{filepath.Join(manifests, "overlays/local"), filepath.Join("testdata", "admission")} {
 		if err := n.cluster.Install(t.Context(), folder); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the agent to say that there is no hook, and what becomes of batch containers", func(ctx context.Context) (bool, error) {
-		s, err := n.utilization(ctx)
-		if err != nil {
-			return false, ignoreNotFound(err)
-		}
-		return slices.ContainsFunc(s.Conditions, func(c metav1.Condition) bool {
-			return c.Type == v1alpha1.ConditionRuntimeHookReady && c.Reason == "NotConnected" && strings.Contains(c.Message, "within a fast tick")
-		}), nil
-	})
+	n.wantHook(t, "NotConnected", "within a fast tick")
 	n.lend(t, 2000, 1<<30)
 	t.Run("each container of a Job gets its limits", func(t *testing.T) { n.testUnplacedJob(t) })
-	t.Run("release takes the limits off again", func(t *testing.T) { n.testReleaseUnplaced(t) })
+	stays := n.startBatch(t, "stays")
+	t.Run("the hook connects as soon as there is NRI, and what runs already stays limited", func(t *testing.T) { n.testNRIComesBack(t, stays) })
+	t.Run("another plugin that sets the same fields blocks no pod", func(t *testing.T) { n.testRivalPlugin(t) })
+	t.Run("release takes the limits off again", func(t *testing.T) { n.testReleaseUnplaced(t, stays) })
 }
 
-func (n *node) switchNRIOff(t *testing.T) {
+// switchNRI switches NRI on or off in the container runtime, and restarts that.
+func (n *node) switchNRI(t *testing.T, on bool) {
 	t.Helper()
 	file := filepath.Join(n.cluster.Dir(), "config", "containerd.toml")
 	config, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	off := bytes.Replace(config, []byte("nri.v1.nri']\n  disable = false"), []byte("nri.v1.nri']\n  disable = true"), 1)
-	if bytes.Equal(off, config) {
-		t.Fatalf("no NRI to switch off in %s", file)
+	setting := func(disable bool) []byte { return fmt.Appendf(nil, "nri.v1.nri']\n  disable = %v", disable) }
+	switched := bytes.Replace(config, setting(on), setting(!on), 1)
+	if bytes.Equal(switched, config) {
+		t.Fatalf("no NRI to switch in %s", file)
 	}
-	if err := os.WriteFile(file, off, 0o600); err != nil {
+	if err := os.WriteFile(file, switched, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.cluster.Restart(t.Context(), "containerd"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// wantHook waits for what the agent says of the runtime hook.
+func (n *node) wantHook(t *testing.T, reason, message string) {
+	t.Helper()
+	eventually(t, "the condition RuntimeHookReady to be "+reason, func(ctx context.Context) (bool, error) {
+		s, err := n.utilization(ctx)
+		if err != nil {
+			return false, ignoreNotFound(err)
+		}
+		return slices.ContainsFunc(s.Conditions, func(c metav1.Condition) bool {
+			return c.Type == v1alpha1.ConditionRuntimeHookReady && c.Reason == reason && strings.Contains(c.Message, message)
+		}), nil
+	})
 }
 
 // batchWork is a pod that asks for a tenth of a core and 32 MiB, may use twice that much CPU, and always wants a core.
@@ -91,17 +103,18 @@ func batchWork(args ...string) corev1.PodTemplateSpec {
 	}
 }
 
-// What containers of batchWork are held to: the pod as a whole, every group in it, and the container itself.
+// What pods of batchWork are held to as a whole, and each container itself. A pod has one container.
 func heldPod() map[qos.Knob]string {
-	return map[qos.Knob]string{qos.CPUQuota: "20000", qos.MemoryMax: "33554432"}
+	return map[qos.Knob]string{qos.CPUQuota: "20000", qos.MemoryMax: "33554432", qos.PIDsMax: "4096"}
 }
-func heldGroup() map[qos.Knob]string { return map[qos.Knob]string{qos.PIDsMax: "4096"} }
+
 func heldContainer() map[qos.Knob]string {
 	return map[qos.Knob]string{qos.CPUWeight: "17", qos.CPUQuota: "20000", qos.MemoryMax: "33554432", qos.PIDsMax: "4096"} // 102 shares
 }
 
-// sighting is when a group was first seen, and when first with what it is to be held to.
-type sighting struct{ seen, pod, group, container time.Time }
+// sighting is when a container's group was first seen, and when first its pod, and it, were held to what they
+// were given.
+type sighting struct{ seen, pod, container time.Time }
 
 // watchUnplaced looks at every group in besteffort pods, again and again, until done is closed.
 func (n *node) watchUnplaced(done <-chan struct{}) map[string]*sighting {
@@ -133,9 +146,6 @@ func (n *node) watchUnplaced(done <-chan struct{}) map[string]*sighting {
 					all[c.ID] = s
 				}
 				s.pod = podAt[p.UID]
-				if s.group.IsZero() && n.holds(c.Path, heldGroup()) {
-					s.group = time.Now()
-				}
 				if s.container.IsZero() && n.holds(c.Path, heldContainer()) {
 					s.container = time.Now()
 				}
@@ -177,16 +187,12 @@ func (n *node) testUnplacedJob(t *testing.T) {
 		switch {
 		case s == nil:
 			t.Errorf("the container of %s was never seen in besteffort", list.Items[i].Name)
-		case s.pod.IsZero() || s.group.IsZero():
+		case s.pod.IsZero():
 			t.Errorf("the container of %s was never held to what its pod was given: %+v", list.Items[i].Name, *s)
 		case s.container.IsZero():
 			t.Errorf("the container of %s never had its own limits: %+v", list.Items[i].Name, *s)
 		default:
-			right := s.group
-			if s.pod.After(right) {
-				right = s.pod
-			}
-			limited, own = append(limited, right.Sub(s.seen)), append(own, s.container.Sub(s.seen))
+			limited, own = append(limited, s.pod.Sub(s.seen)), append(own, s.container.Sub(s.seen))
 		}
 	}
 	if t.Failed() {
@@ -204,38 +210,61 @@ func (n *node) testUnplacedJob(t *testing.T) {
 	report("its own limits too", own)
 }
 
-// testReleaseUnplaced releases the node while a batch pod runs.
-func (n *node) testReleaseUnplaced(t *testing.T) {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "stays"}}
+// batchRun is a batch pod that runs: its own group, and its container's ID.
+type batchRun struct{ group, container string }
+
+// startBatch runs a pod of batchWork.
+func (n *node) startBatch(t *testing.T, name string) (run batchRun) {
+	t.Helper()
 	template := batchWork()
-	pod.Labels, pod.Spec = template.Labels, template.Spec
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: template.Labels}, Spec: template.Spec}
 	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
 	created, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var container string
-	eventually(t, "the pod to run", func(ctx context.Context) (bool, error) {
-		now, err := pods.Get(ctx, pod.Name, metav1.GetOptions{})
+	eventually(t, "pod "+name+" to run", func(ctx context.Context) (bool, error) {
+		now, err := pods.Get(ctx, name, metav1.GetOptions{})
 		if err != nil || now.Status.Phase != corev1.PodRunning {
 			return false, err
 		}
-		container = containerID(now)
+		run.container = containerID(now)
 		return true, nil
 	})
-	group, err := n.groupOf(string(created.UID))
-	if err != nil {
+	if run.group, err = n.groupOf(string(created.UID)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all limits", func(context.Context) (bool, error) {
-		return n.holds(group, heldPod()) && n.holds(group+"/"+container, heldContainer()), nil
-	})
-	n.testRelease(t)
-	free := map[qos.Knob]string{qos.CPUQuota: "max", qos.MemoryMax: "max"}
-	if !n.holds(group, free) || !n.holds(group+"/"+container, free) || n.holds(group+"/"+container, map[qos.Knob]string{qos.PIDsMax: "4096"}) {
-		t.Errorf("limits of %s are still there after a release", group)
+	return run
+}
+
+// limited reports whether a batch pod that was not placed has all its limits.
+func (n *node) limited(run batchRun) bool {
+	return n.holds(run.group, heldPod()) && n.holds(run.group+"/"+run.container, heldContainer())
+}
+
+func (n *node) testNRIComesBack(t *testing.T, stays batchRun) {
+	eventually(t, "all limits", func(context.Context) (bool, error) { return n.limited(stays), nil })
+	n.switchNRI(t, true)
+	n.wantHook(t, "Connected", "when they are created")
+	placed := n.startBatch(t, "placed")
+	if !n.holds(n.host.BatchBranch()+"/"+placed.container, heldContainer()) {
+		t.Error("a container that was created with the hook is not in the branch with its limits")
 	}
-	if !n.holds(group+"/"+container, map[qos.Knob]string{qos.CPUWeight: "1"}) {
+	if !n.limited(stays) || len(n.tasks(stays.group+"/"+stays.container)) == 0 {
+		t.Error("a container from before the hook lost its limits, or its place")
+	}
+}
+
+// testReleaseUnplaced releases the node while a batch pod runs that was not placed.
+func (n *node) testReleaseUnplaced(t *testing.T, stays batchRun) {
+	n.deletePod(t, "placed")
+	n.testRelease(t)
+	free := map[qos.Knob]string{qos.CPUQuota: "max", qos.MemoryMax: "max", qos.PIDsMax: "max"}
+	container := stays.group + "/" + stays.container
+	if !n.holds(stays.group, free) || !n.holds(container, free) {
+		t.Errorf("limits of %s are still there after a release", stays.group)
+	}
+	if !n.holds(container, map[qos.Knob]string{qos.CPUWeight: "1"}) {
 		t.Error("the container's weight is not the kubelet's after a release")
 	}
 }

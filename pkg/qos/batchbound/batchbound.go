@@ -4,14 +4,17 @@
 //
 // Which group gets what:
 //
-//	the pod's group        the CPU quota and memory limit of the whole pod
-//	each group in it       a limit of tasks, and once it is known which container it is, that container's
-//	                       CPU weight, CPU quota and memory limit
+//	the pod's group        the CPU quota, memory limit and limit of tasks of the whole pod
+//	a container's group    its CPU weight, CPU quota, memory limit and limit of tasks, once it is known which
+//	                       container it is
 //
 // The kubelet makes the pod's group before the first container, and for a BestEffort pod writes its CPU weight
-// and, with podPidsLimit, its limit of tasks: those two are left to it. So what the pod was given holds, if not from
-// its first instruction, then within a fast tick; how it is split between the pod's containers follows when the
-// kubelet has told the API server which is which. The sandbox is a group like the others.
+// and, with podPidsLimit, its limit of tasks: the weight is left to it, and so is a limit of tasks that is there. So what the
+// pod was given holds before its first instruction, or within a fast tick; how it is split between the pod's
+// containers follows when the kubelet has told the API server which is which.
+//
+// A container in the batch branch that the hook could place and not bound, because another NRI plugin sets the same
+// fields, gets the same.
 //
 // A pod that was not converted may have limits of the kubelet's. Only what is unlimited in its containers is
 // limited then.
@@ -23,6 +26,7 @@
 package batchbound
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
@@ -40,7 +44,7 @@ func Factory() qos.Factory {
 }
 
 // PodKnobs and ContainerKnobs are what it sets of a pod's group, and of the groups in it.
-func PodKnobs() []qos.Knob { return []qos.Knob{qos.CPUQuota, qos.MemoryMax} }
+func PodKnobs() []qos.Knob { return []qos.Knob{qos.CPUQuota, qos.MemoryMax, qos.PIDsMax} }
 
 // ContainerKnobs is PodKnobs for the groups in a pod's group.
 func ContainerKnobs() []qos.Knob {
@@ -49,7 +53,7 @@ func ContainerKnobs() []qos.Knob {
 
 // New returns the strategy.
 func New(Args) qos.Strategy {
-	return qos.Strategy{Name: Name, Knobs: ContainerKnobs(), Kinds: []qos.Kind{qos.KindPod, qos.KindUnplaced}, Step: step}
+	return qos.Strategy{Name: Name, Knobs: ContainerKnobs(), Kinds: []qos.Kind{qos.KindPod, qos.KindUnplaced, qos.KindBatchContainer}, Step: step}
 }
 
 // step asks for the same thing blind or not: limits need no measurement.
@@ -76,7 +80,7 @@ func bound(plan *qos.Plan, g qos.Group, knob qos.Knob, amount int64, free string
 		return
 	}
 	value, is := strconv.FormatInt(amount, 10), g.Settings[knob]
-	if g.Bounds.WhereUnlimited && (!is.OK || is.Value != free && is.Value != value) {
+	if slices.Contains(g.Bounds.Yields, knob) && (!is.OK || is.Value != free && is.Value != value) {
 		return // somebody else's limit, or nobody knows
 	}
 	plan.Changes = append(plan.Changes, qos.Change{Group: g.Path, Knob: knob, Value: value, Reason: g.Bounds.Reason})

@@ -60,11 +60,12 @@ func TestStep(t *testing.T) {
 			{Group: "/g", Knob: qos.MemoryMax, Value: "4096", Reason: "because"}, {Group: "/g", Knob: qos.PIDsMax, Value: "9", Reason: "because"},
 		}},
 		"another's limit, on a converted pod":   {group: group(&qos.Bounds{QuotaMicros: 5000, Reason: "because"}, is("70000")), want: quota},
-		"another's limit stays":                 {group: group(&qos.Bounds{QuotaMicros: 5000, WhereUnlimited: true, Reason: "because"}, is("70000"))},
-		"another's stricter limit stays":        {group: group(&qos.Bounds{QuotaMicros: 5000, WhereUnlimited: true, Reason: "because"}, is("1000"))},
-		"where nothing limits it":               {group: group(&qos.Bounds{QuotaMicros: 5000, WhereUnlimited: true, Reason: "because"}, is("max")), want: quota},
-		"where it is limited so already":        {group: group(&qos.Bounds{QuotaMicros: 5000, WhereUnlimited: true, Reason: "because"}, is("5000")), want: quota},
-		"where nobody knows what limits it":     {group: group(&qos.Bounds{QuotaMicros: 5000, WhereUnlimited: true, Reason: "because"}, is(""))},
+		"another's limit stays":                 {group: group(&qos.Bounds{QuotaMicros: 5000, Yields: []qos.Knob{qos.CPUQuota}, Reason: "because"}, is("70000"))},
+		"it yields with another knob only":      {group: group(&qos.Bounds{QuotaMicros: 5000, Yields: []qos.Knob{qos.PIDsMax}, Reason: "because"}, is("70000")), want: quota},
+		"another's stricter limit stays":        {group: group(&qos.Bounds{QuotaMicros: 5000, Yields: []qos.Knob{qos.CPUQuota}, Reason: "because"}, is("1000"))},
+		"where nothing limits it":               {group: group(&qos.Bounds{QuotaMicros: 5000, Yields: []qos.Knob{qos.CPUQuota}, Reason: "because"}, is("max")), want: quota},
+		"where it is limited so already":        {group: group(&qos.Bounds{QuotaMicros: 5000, Yields: []qos.Knob{qos.CPUQuota}, Reason: "because"}, is("5000")), want: quota},
+		"where nobody knows what limits it":     {group: group(&qos.Bounds{QuotaMicros: 5000, Yields: []qos.Knob{qos.CPUQuota}, Reason: "because"}, is(""))},
 		"on a converted pod where nobody knows": {group: group(&qos.Bounds{QuotaMicros: 5000, Reason: "because"}, is("")), want: quota},
 	} {
 		for _, blind := range []bool{false, true} {
