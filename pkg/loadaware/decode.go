@@ -30,6 +30,11 @@ type wireUtilization struct {
 			Kind string    `json:"kind"`
 			UID  types.UID `json:"uid"`
 		} `json:"ownerReferences"`
+		ManagedFields []struct {
+			Manager     string      `json:"manager"`
+			Subresource string      `json:"subresource"`
+			Time        metav1.Time `json:"time"`
+		} `json:"managedFields"`
 	} `json:"metadata"`
 	Status struct {
 		ObservedTime       metav1.MicroTime   `json:"observedTime"`
@@ -61,6 +66,10 @@ func (w *wireUtilization) utilization() *v1alpha1.NodeUtilization {
 	u.Annotations = m.Annotations // a bookmark that ends the first list has one
 	for _, o := range m.OwnerReferences {
 		u.OwnerReferences = append(u.OwnerReferences, metav1.OwnerReference{Kind: o.Kind, UID: o.UID})
+	}
+	for i := range m.ManagedFields {
+		f := &m.ManagedFields[i]
+		u.ManagedFields = append(u.ManagedFields, metav1.ManagedFieldsEntry{Manager: f.Manager, Subresource: f.Subresource, Time: &f.Time})
 	}
 	u.Status = v1alpha1.NodeUtilizationStatus{
 		ObservedTime: s.ObservedTime, WindowMilliseconds: s.WindowMilliseconds, Capacity: s.Capacity, Node: s.Node,

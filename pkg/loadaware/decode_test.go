@@ -79,11 +79,11 @@ func TestTheFastDecoderMakesTheSameViewAsTheOrdinaryOne(t *testing.T) {
 	if got.ResourceVersion != want.ResourceVersion {
 		t.Errorf("resource version = %q, want %q", got.ResourceVersion, want.ResourceVersion)
 	}
-	gotView, err := newView(got, at(0), nil, 0)
+	gotView, err := newView(got, at(0), nil, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantView, err := newView(want, at(0), nil, 0)
+	wantView, err := newView(want, at(0), nil, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func BenchmarkWatchToSnapshotOf5000Nodes(b *testing.B) {
 	bed := newTestbed(b, nil)
 	reader, writer := io.Pipe()
 	config := &rest.Config{Host: "http://127.0.0.1", Transport: roundTripper{reader}, QPS: -1}
-	client, err := newRESTClient(config)
+	client, err := newRESTClient(config, func(time.Time) {})
 	if err != nil {
 		b.Fatal(err)
 	}

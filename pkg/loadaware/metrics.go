@@ -17,6 +17,7 @@ type metrics struct {
 	age           *k8smetrics.HistogramVec
 	estimateError *k8smetrics.HistogramVec
 	views         *k8smetrics.CounterVec
+	skewed        *k8smetrics.Gauge
 }
 
 const metricsNamespace, metricsSubsystem = "plimsoll", "loadaware"
@@ -42,12 +43,16 @@ func newMetrics() *metrics {
 			"What a placed pod was expected to use less what it was then measured to use, as a share of the larger of the two.",
 			[]float64{-0.9, -0.5, -0.25, -0.1, -0.05, 0, 0.05, 0.1, 0.25, 0.5, 0.9}, "class"),
 		views: counter("views_total", "NodeUtilizations that arrived, by what became of them: Taken or Refused.", "outcome"),
+		skewed: k8smetrics.NewGauge(&k8smetrics.GaugeOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "skewed_nodes", StabilityLevel: k8smetrics.ALPHA,
+			Help: "Nodes whose clock differs from the API server's by more than 5 seconds.",
+		}),
 	}
 }
 
 // register makes the metrics readable on the scheduler's port.
 func (m *metrics) register(logger klog.Logger) {
-	for _, c := range []k8smetrics.Registerable{m.refusals, m.placements, m.age, m.estimateError, m.views} {
+	for _, c := range []k8smetrics.Registerable{m.refusals, m.placements, m.age, m.estimateError, m.views, m.skewed} {
 		if err := legacyregistry.Register(c); err != nil {
 			// Two schedulers in one process, as in tests: the first one's are served.
 			logger.Info("A metric is not served", "metric", c.FQName(), "err", err)

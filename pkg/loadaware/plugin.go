@@ -87,12 +87,13 @@ func (f *Factory) New(ctx context.Context, args runtime.Object, handle fwk.Handl
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.store == nil {
-		client, err := newRESTClient(handle.KubeConfig())
+		logger := klog.LoggerWithName(klog.FromContext(ctx), Name)
+		s := newStore(logger, time.Now)
+		client, err := newRESTClient(handle.KubeConfig(), func(date time.Time) { s.server.dated(date, s.now()) })
 		if err != nil {
 			return nil, fmt.Errorf("building the client for NodeUtilization: %w", err)
 		}
-		logger := klog.LoggerWithName(klog.FromContext(ctx), Name)
-		f.store = newStore(logger, time.Now)
+		f.store = s
 		f.store.metrics.register(logger)
 		f.store.records.serve(logger)
 		go follow(klog.NewContext(ctx, logger), client, f.store)

@@ -38,7 +38,7 @@ func TestViewKeepsWhatScoringNeeds(t *testing.T) {
 		{UID: "a", MeasuredMilliseconds: 1234, Resources: v1alpha1.Resources{MilliCPU: 700}},
 		{UID: "b", MeasuredMilliseconds: -5},
 	}
-	v, err := newView(u, start, nil, 1)
+	v, err := newView(u, start, nil, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestViewKeepsWhatScoringNeeds(t *testing.T) {
 }
 
 func TestBatchThatWasNotMeasuredCountsAsOnlineUse(t *testing.T) {
-	v, err := newView(utilization("n1", start, 3000), start, nil, 1)
+	v, err := newView(utilization("n1", start, 3000), start, nil, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestAgeOfAMeasurementToleratesClocksThatDiffer(t *testing.T) {
 			var v *View
 			for _, a := range tt.arrivals {
 				var err error
-				if v, err = newView(utilization("n1", at(a.observed), 0), at(a.received), v, 1); err != nil {
+				if v, err = newView(utilization("n1", at(a.observed), 0), at(a.received), v, 0, 1); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -141,13 +141,13 @@ func TestAgeOfAMeasurementToleratesClocksThatDiffer(t *testing.T) {
 }
 
 func TestAReplacedNodeStartsWithoutAPast(t *testing.T) {
-	old, err := newView(utilization("n1", at(0), 0), at(0), nil, 1)
+	old, err := newView(utilization("n1", at(0), 0), at(0), nil, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := utilization("n1", at(10), 0)
 	u.UID = "another"
-	v, err := newView(u, at(10), old, 1)
+	v, err := newView(u, at(10), old, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

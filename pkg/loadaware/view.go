@@ -17,6 +17,7 @@ type View struct {
 	uid      types.UID // of the NodeUtilization: another one is another node of the same name
 	nodeUID  types.UID // of the Node it is owned by; empty where it does not say
 	observed time.Time // by the node's clock
+	written  time.Time // by the API server's clock, to the second below; zero where it does not say
 	received time.Time // by the scheduler's clock; when this observed time first arrived
 	offset   clockOffset
 	// measuredAt is observed by the scheduler's clock, with the offset of the node's clock taken out.
@@ -58,12 +59,13 @@ type forecast struct {
 // maxNodeMilliCPU is the largest use of CPU that is believed; the bound of the field in the API.
 const maxNodeMilliCPU = 100_000_000
 
-// newView excerpts u, received now. previous is the node's last View, or nil; profiles is how many profiles
-// the scheduler has. An error says that u makes no sense and must not be believed.
-func newView(u *v1alpha1.NodeUtilization, now time.Time, previous *View, profiles int) (*View, error) {
+// newView excerpts u, received now. previous is the node's last View, or nil; serverOffset is how far the scheduler's
+// clock is ahead of the API server's; profiles is how many profiles the scheduler has. An error says that u makes no
+// sense and must not be believed.
+func newView(u *v1alpha1.NodeUtilization, now time.Time, previous *View, serverOffset time.Duration, profiles int) (*View, error) {
 	s := &u.Status
 	v := &View{
-		uid: u.UID, observed: s.ObservedTime.Time, capacity: s.Capacity, node: s.Node,
+		uid: u.UID, observed: s.ObservedTime.Time, written: writtenAt(u.ManagedFields), capacity: s.Capacity, node: s.Node,
 		windowMilliseconds: clamp(s.WindowMilliseconds, 1, 3_600_000),
 		pods:               make(map[types.UID]podUse, len(s.Pods)),
 		workloads:          workloadsOf(s.Workloads),
@@ -81,7 +83,7 @@ func newView(u *v1alpha1.NodeUtilization, now time.Time, previous *View, profile
 		v.pods[types.UID(p.UID)] = podUse{milliCPU: p.MilliCPU, memoryBytes: p.MemoryBytes, measuredMilliseconds: max(0, p.MeasuredMilliseconds)}
 	}
 	v.forecast = newForecast(s.Forecast)
-	v.received, v.offset = arrival(v, now, previous)
+	v.received, v.offset = arrival(v, now, previous, serverOffset)
 	v.measuredAt = v.received.Add(-v.ageOnArrival())
 	return v, nil
 }
@@ -177,44 +179,3 @@ func (v *View) onlineMemory() int64 {
 	}
 	return online
 }
-
-// clockOffset is what is known of how far the scheduler's clock is ahead of a node's.
-type clockOffset struct {
-	// upperBound is the smallest (received - observed) seen lately: the true offset plus the shortest delay.
-	upperBound time.Duration
-	// confirmed says that a measurement newer than another was seen to arrive. Before that a large
-	// upperBound is as likely an old measurement as a slow clock.
-	confirmed bool
-}
-
-// driftDivisor lets the bound follow a node's clock that goes slow, by a millisecond a second. Real
-// clocks drift a tenth of that at worst.
-const driftDivisor = 1000
-
-// arrival tells when v's measurement arrived and what is now known of its node's clock.
-func arrival(v *View, now time.Time, previous *View) (time.Time, clockOffset) {
-	delay := now.Sub(v.observed)
-	if previous == nil || previous.uid != v.uid || v.observed.Before(previous.observed) {
-		// The first of this node, or its clock was set back: whatever was known of it is void.
-		return now, clockOffset{upperBound: delay}
-	}
-	if v.observed.Equal(previous.observed) {
-		// The object changed, the measurement did not: it is as old as it was.
-		return previous.received, previous.offset
-	}
-	bound := previous.offset.upperBound + now.Sub(previous.received)/driftDivisor
-	return now, clockOffset{upperBound: min(delay, bound), confirmed: true}
-}
-
-// ageOnArrival is how old the measurement was when it arrived.
-func (v *View) ageOnArrival() time.Duration {
-	offset := v.offset.upperBound
-	if !v.offset.confirmed {
-		// Clocks are taken as equal, except that no measurement is from the future.
-		offset = min(offset, 0)
-	}
-	return v.received.Sub(v.observed) - offset
-}
-
-// age is how old the measurement is.
-func (v *View) age(now time.Time) time.Duration { return now.Sub(v.measuredAt) }

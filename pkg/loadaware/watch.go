@@ -26,14 +26,16 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
-// newRESTClient returns a client for the kinds of v1alpha1, on the scheduler's own connection settings.
-func newRESTClient(config *rest.Config) (*rest.RESTClient, error) {
+// newRESTClient returns a client for the kinds of v1alpha1, on the scheduler's own connection settings. It tells the
+// date of each response.
+func newRESTClient(config *rest.Config, date func(time.Time)) (*rest.RESTClient, error) {
 	gv := v1alpha1.NodeUtilizationResource().GroupVersion()
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(gv, &v1alpha1.NodeUtilization{}, &v1alpha1.NodeUtilizationList{})
 	metav1.AddToGroupVersion(scheme, gv)
 
 	c := rest.CopyConfig(config)
+	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return dateReader{next, date} })
 	c.GroupVersion = &gv
 	c.APIPath = "/apis"
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
@@ -103,10 +105,12 @@ type store struct {
 	metrics *metrics
 	now     func() time.Time
 	logger  klog.Logger
+	server  serverClock
 
 	mu       sync.Mutex // held by writers
 	profiles []*Plugin
 	rejected sets.Set[string] // nodes whose last NodeUtilization made no sense, so that it is logged once
+	skewed   sets.Set[string] // nodes whose clock is off, likewise
 	synced   bool
 }
 
@@ -115,7 +119,7 @@ var _ cache.ReflectorStore = &store{}
 func newStore(logger klog.Logger, now func() time.Time) *store {
 	s := &store{
 		history: newHistory(), records: newRecords(), metrics: newMetrics(),
-		now: now, logger: logger, rejected: sets.New[string](),
+		now: now, logger: logger, rejected: sets.New[string](), skewed: sets.New[string](),
 	}
 	s.current.Store(newSnapshot())
 	return s
@@ -137,6 +141,7 @@ func (s *store) Add(obj any) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.server.wrote(writtenAt(u.ManagedFields), s.now())
 	current := s.current.Load()
 	before := current.View(u.Name)
 	after := s.accept(u, before)
@@ -156,6 +161,7 @@ func (s *store) Delete(obj any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rejected.Delete(u.Name)
+	s.skewed.Delete(u.Name)
 	current := s.current.Load()
 	before := current.View(u.Name)
 	s.replace(current.with(u.Name, nil), before, nil)
@@ -229,7 +235,8 @@ func (s *store) accept(u *v1alpha1.NodeUtilization, before *View) *View {
 	if u.Status.ObservedTime.IsZero() {
 		return nil // created; its status is written in a second step
 	}
-	v, err := newView(u, s.now(), before, len(s.profiles))
+	now := s.now()
+	v, err := newView(u, now, before, s.server.offset(now), len(s.profiles))
 	if err != nil {
 		s.metrics.views.WithLabelValues("Refused").Inc()
 		if !s.rejected.Has(u.Name) {
@@ -240,7 +247,20 @@ func (s *store) accept(u *v1alpha1.NodeUtilization, before *View) *View {
 	}
 	s.metrics.views.WithLabelValues("Taken").Inc()
 	s.rejected.Delete(u.Name)
+	s.noteSkew(u.Name, v)
 	return v
+}
+
+// noteSkew tells once of a node whose clock is off. Its measurements count all the same.
+func (s *store) noteSkew(node string, v *View) {
+	off := v.skew() > notableSkew || v.skew() < -notableSkew
+	if off && !s.skewed.Has(node) {
+		s.skewed.Insert(node)
+		s.logger.Info("The clock of a node differs from the API server's; its measurements count by the latter", "node", node, "behind", v.skew())
+	} else if !off {
+		s.skewed.Delete(node)
+	}
+	s.metrics.skewed.Set(float64(s.skewed.Len()))
 }
 
 func asNodeUtilization(obj any) (*v1alpha1.NodeUtilization, error) {

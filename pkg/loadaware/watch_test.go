@@ -86,7 +86,7 @@ func TestWatchStartsBeforeTheKindExistsAndPicksItUp(t *testing.T) {
 	api := &fakeAPI{events: make(chan v1alpha1.NodeUtilization)}
 	server := httptest.NewServer(api)
 	defer server.Close()
-	client, err := newRESTClient(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"}})
+	client, err := newRESTClient(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"}}, func(time.Time) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,8 +85,14 @@ func asUnstructured(t *testing.T, u *v1alpha1.NodeUtilization) *unstructured.Uns
 	return &unstructured.Unstructured{Object: m}
 }
 
-// putUtilization creates the object if needed and writes its status as the agent does.
+// putUtilization creates the object if needed and writes its status. Its observed time is taken at its word: the
+// scheduler compares clocks by what the agent writes, under the agent's name, and this is under the test's.
 func (cp *controlPlane) putUtilization(t *testing.T, u *v1alpha1.NodeUtilization) {
+	t.Helper()
+	cp.putUtilizationAs(t, u, "")
+}
+
+func (cp *controlPlane) putUtilizationAs(t *testing.T, u *v1alpha1.NodeUtilization, manager string) {
 	t.Helper()
 	ctx := t.Context()
 	current, err := cp.utilizations().Get(ctx, u.Name, metav1.GetOptions{})
@@ -100,7 +106,7 @@ func (cp *controlPlane) putUtilization(t *testing.T, u *v1alpha1.NodeUtilization
 		t.Fatal(err)
 	}
 	current.Object["status"] = asUnstructured(t, u).Object["status"]
-	if _, err = cp.utilizations().UpdateStatus(ctx, current, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil {
+	if _, err = cp.utilizations().UpdateStatus(ctx, current, metav1.UpdateOptions{FieldManager: manager, FieldValidation: metav1.FieldValidationStrict}); err != nil {
 		t.Fatal(err)
 	}
 }

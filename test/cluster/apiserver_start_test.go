@@ -50,6 +50,7 @@ func TestAPIServer(t *testing.T) {
 	t.Run("kubectl get shows the columns that matter", func(t *testing.T) { testTable(t, cp) })
 	t.Run("scheduler picks the less used of two nodes", func(t *testing.T) { testPicksTheLessUsedNode(t, cp) })
 	t.Run("scheduler falls back to requests when measurements are stale", func(t *testing.T) { testStaleMeasurements(t, cp) })
+	t.Run("scheduler tolerates a node's clock that is off", func(t *testing.T) { testClockSkew(t, cp, s) })
 	t.Run("scheduler lets batch give way to online pods only", func(t *testing.T) { testBatchGivesWay(t, cp) })
 	t.Run("scheduler counts pods that were just placed", func(t *testing.T) { testBurst(t, cp) })
 	t.Run("scheduler refuses hot nodes until one cools", func(t *testing.T) { testRefusedUntilANodeCools(t, cp) })

@@ -200,6 +200,25 @@ func testStaleMeasurements(t *testing.T, cp *controlPlane) {
 	p.wantPicks(t, "b", nil)
 }
 
+// The clock of a is ten minutes behind. By requests a is the fuller node, by use it is the idler one, and what its
+// agent writes is as young as what b's does: the API server's stamp says so, from the first time on.
+func testClockSkew(t *testing.T, cp *controlPlane, s *scheduler) {
+	cp.installCRDs(t)
+	p := cp.newNodePair(t, "skew")
+	resident := p.createPod(t, "a", "3", nil)
+	for _, u := range []*v1alpha1.NodeUtilization{p.utilization("a", 100, 0, 10*time.Minute, resident), p.utilization("b", 2500, 0, 0)} {
+		// The API server keeps no account of who wrote an object that was empty when it was made. The agent's has an owner.
+		u.Labels = map[string]string{pairLabel: p.label}
+		cp.putUtilizationAs(t, u, v1alpha1.FieldManager)
+	}
+	p.wantPicks(t, "a", nil)
+	p.wantPicks(t, "a", map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue})
+	const notice = "The clock of a node differs from the API server's"
+	if got := s.output(t); !strings.Contains(got, notice) || !strings.Contains(got, `node="skew-a"`) {
+		t.Errorf("the scheduler does not say %q of skew-a", notice)
+	}
+}
+
 func testBatchGivesWay(t *testing.T, cp *controlPlane) {
 	cp.installCRDs(t)
 	p := cp.newNodePair(t, "batch")
