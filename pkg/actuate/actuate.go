@@ -179,6 +179,9 @@ func (a *Actuator) remember(steps []step) error {
 	return nil
 }
 
+// Originals are what the journal remembers.
+func (a *Actuator) Originals() []Original { return a.journal.Originals() }
+
 // Journaled says whether the original of the knob that c changes is remembered, of that very group.
 func (a *Actuator) Journaled(c qos.Change) bool {
 	dir, err := a.host.KnobDir(c.Group, c.Knob)

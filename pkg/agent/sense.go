@@ -68,6 +68,8 @@ type sensor struct {
 	pods  podLookup
 	// askedRealtime are the pods, by UID, that ask for real-time priority or did.
 	askedRealtime map[string]bool
+	// hadRealtime are the groups of the pods that an agent before this one gave it.
+	hadRealtime map[string]bool
 	// limits bound batch containers that nothing else bounds.
 	limits limits
 	// placing says whether the runtime hook places and bounds batch containers at their creation now.
@@ -168,7 +170,7 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		}
 		index[p.UID], groupOf[p.UID] = len(r.Pods), p
 		entry := pod{UID: p.UID, Info: info, Key: key}
-		s.readRealtime(r, &entry, p)
+		s.readRealtime(r, &entry, p, known)
 		r.Pods = append(r.Pods, entry)
 	}
 	s.forgetRealtime(r.Pods)
