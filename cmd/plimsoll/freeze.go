@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/freeze"
@@ -24,30 +22,7 @@ const allNodes = "all"
 // leastFreeze is the shortest freeze by hand: agents need a moment to hear of it.
 const leastFreeze = time.Minute
 
-// cluster is how a command reaches the API server.
-type cluster struct{ kubeconfig, context string }
-
-func (c *cluster) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG or ~/.kube/config")
-	cmd.Flags().StringVar(&c.context, "context", "", "context of the kubeconfig; without it the current one")
-}
-
-func (c *cluster) client() (kubernetes.Interface, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = c.kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: c.context}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("--kubeconfig: %w", err)
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
-	}
-	return client, nil
-}
-
 func freezeCommand() *cobra.Command {
-	var c cluster
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "freeze NODE|all --for DURATION",
@@ -61,20 +36,19 @@ It sets the annotation ` + v1alpha1.FreezeUntilAnnotation + ` of the Nodes, whic
 Ends with 0 when every node was told, and 2 otherwise.`,
 		Args: cobra.ExactArgs(1),
 	}
-	c.flags(cmd)
+	a := accessFlags(cmd)
 	cmd.Flags().DurationVar(&length, "for", 0, "how long: 1m to 168h, as in 2h or 90m; required")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if length < leastFreeze || length > freeze.MostByHand {
 			return fmt.Errorf("--for %v: must be %v to %v", length, leastFreeze, freeze.MostByHand)
 		}
 		until := time.Now().Add(length).UTC().Format(time.RFC3339)
-		return c.annotate(cmd.Context(), cmd.OutOrStdout(), args[0], &until)
+		return annotate(cmd.Context(), a, cmd.OutOrStdout(), args[0], &until)
 	}
 	return cmd
 }
 
 func unfreezeCommand() *cobra.Command {
-	var c cluster
 	cmd := &cobra.Command{
 		Use:   "unfreeze NODE|all",
 		Short: "End what plimsoll freeze began",
@@ -84,16 +58,16 @@ once it could have been lent for raiseAfterSeconds. Freeze windows of the agents
 Ends with 0 when every node was told, and 2 otherwise.`,
 		Args: cobra.ExactArgs(1),
 	}
-	c.flags(cmd)
+	a := accessFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.annotate(cmd.Context(), cmd.OutOrStdout(), args[0], nil)
+		return annotate(cmd.Context(), a, cmd.OutOrStdout(), args[0], nil)
 	}
 	return cmd
 }
 
 // annotate sets, or with nil takes off, the annotation of one node or all. It goes on after a node that fails.
-func (c *cluster) annotate(ctx context.Context, out io.Writer, target string, until *string) error {
-	client, err := c.client()
+func annotate(ctx context.Context, a *access, out io.Writer, target string, until *string) error {
+	client, err := a.clientset()
 	if err != nil {
 		return err
 	}

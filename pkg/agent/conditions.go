@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -16,6 +17,8 @@ func batchProtected(r reading, mode v1alpha1.Mode) metav1.Condition {
 	switch {
 	case r.Branch.Path != "" && setting.OK && setting.Value == "1":
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "CPUIdle", "cpu.idle is 1 on "+r.Branch.Path
+	case mode == v1alpha1.ModeEnforce && setting.OK && isSlice(r.Settings[r.Branch.Path][qos.CPUWeight]):
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Slice", "batch has a small weight for a moment, so that it does not starve"
 	case setting.Unsupported:
 		c.Reason, c.Message = "KernelLacksCPUIdle", "the kernel has no cpu.idle (it came with Linux 5.15)"
 	case mode != v1alpha1.ModeEnforce:
@@ -26,6 +29,12 @@ func batchProtected(r reading, mode v1alpha1.Mode) metav1.Condition {
 		c.Reason, c.Message = "NotInForce", "cpu.idle of "+r.Branch.Path+" reads "+setting.Value
 	}
 	return c
+}
+
+// isSlice says whether a weight is one that strategy batchidle gives for a slice: below the default.
+func isSlice(weight qos.Setting) bool {
+	n, err := strconv.Atoi(weight.Value)
+	return weight.OK && err == nil && n < 100
 }
 
 // runtimeHookReady tells whether batch containers are placed and bounded when they are created, and where they are

@@ -105,7 +105,9 @@ func withHarm(s qos.State, samples []usage.HarmSample, harms []usage.Harm) qos.S
 }
 
 func harmSample(g usage.GroupSample) usage.HarmSample {
-	return usage.HarmSample{Key: g.Key, CPUMicros: g.CPUMicros, CPUSomeMicros: g.CPUSomeMicros, ThrottledMicros: g.ThrottledMicros}
+	return usage.HarmSample{
+		Key: g.Key, CPUMicros: g.CPUMicros, CPUSomeMicros: g.CPUSomeMicros, RunDelayMicros: g.RunDelayMicros, ThrottledMicros: g.ThrottledMicros,
+	}
 }
 
 func cpuOf(g *usage.GroupSample) usage.Reading {

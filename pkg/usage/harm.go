@@ -12,7 +12,8 @@ type HarmSample struct {
 	CPUMicros Reading
 	// CPUSomeMicros is PSI's total of time in which at least one of its tasks waited for a CPU.
 	CPUSomeMicros Reading
-	// RunDelayMicros is the time that its tasks waited in run queues, summed over tasks. Few hosts tell.
+	// RunDelayMicros is the time that its tasks waited in run queues, summed over tasks. Pods take turns in
+	// being measured, so it may be missing in most samples.
 	RunDelayMicros Reading
 	// ThrottledMicros is how long its own quota, or that of its containers, stopped it.
 	ThrottledMicros Reading
@@ -23,7 +24,8 @@ type Harm struct {
 	// PressurePermille is the share of the time in which some task waited for a CPU, less the time in which
 	// the pod's own quota stopped it: that is nobody else's doing.
 	PressurePermille Reading
-	// RunDelayPermille is the share of the time that its tasks could run in which they waited: delay / (delay + run).
+	// RunDelayPermille is the share of the time that its tasks could run in which they waited, delay / (delay +
+	// run), at the last measurement of the last ten seconds.
 	RunDelayPermille Reading
 	// ThrottledPermille is the share of the time in which its own quota stopped it.
 	ThrottledPermille Reading
@@ -62,7 +64,13 @@ type Baselines struct {
 
 // podBaseline is what is known of one pod.
 type podBaseline struct {
-	last, lastLook     HarmSample
+	last, lastLook HarmSample
+	// lastDelay is the last sample with a run delay, as of delayAt; waited the share that it gave. mixed is true
+	// where batch was, or may have been, at work since.
+	lastDelay          HarmSample
+	delayAt            time.Time
+	waited             Reading
+	mixed              bool
 	pressure, runDelay baseline
 }
 
@@ -99,6 +107,7 @@ func (b *Baselines) Add(rule HarmRule, now time.Time, node NodeCPU, samples []Ha
 		kept[s.Key] = p
 		if known && comparable {
 			harms[i] = p.harm(rule, p.last, s, elapsed, allowance, learn)
+			p.addDelay(rule, now, s, learn, &harms[i])
 		}
 		p.last, p.lastLook = s, s
 	}
@@ -134,35 +143,52 @@ func (p *podBaseline) harm(rule HarmRule, from, s HarmSample, elapsed time.Durat
 	h := Harm{
 		PressurePermille:  share(from.CPUSomeMicros, s.CPUSomeMicros, elapsed),
 		ThrottledPermille: share(from.ThrottledMicros, s.ThrottledMicros, elapsed),
-		RunDelayPermille:  waitShare(from, s),
 	}
 	if h.ThrottledPermille.OK {
 		h.PressurePermille.Value = max(0, h.PressurePermille.Value-h.ThrottledPermille.Value)
 	}
-	excess := func(of *baseline, r Reading) (expected Reading) {
-		if !r.OK {
-			return Reading{}
-		}
-		expected = Of(of.expect(used.Value, rule.PriorPermille))
-		above := max(0, r.Value-expected.Value-allowance)
-		h.ExcessPermille = Of(max(h.ExcessPermille.Value, above))
-		if learn {
-			of.learn(used.Value, r.Value)
-		}
-		return expected
+	if !h.PressurePermille.OK {
+		return h
 	}
-	h.ExpectedPermille = excess(&p.pressure, h.PressurePermille)
-	excess(&p.runDelay, h.RunDelayPermille)
+	h.ExpectedPermille = Of(p.pressure.expect(used.Value, rule.PriorPermille))
+	h.ExcessPermille = Of(max(0, h.PressurePermille.Value-h.ExpectedPermille.Value-allowance))
+	if learn {
+		p.pressure.learn(used.Value, h.PressurePermille.Value)
+	}
 	return h
+}
+
+// addDelay adds what run delay tells, which spans the time since it was measured last.
+func (p *podBaseline) addDelay(rule HarmRule, now time.Time, s HarmSample, learn bool, h *Harm) {
+	p.mixed = p.mixed || !learn
+	if s.RunDelayMicros.OK {
+		elapsed := now.Sub(p.delayAt)
+		used := perThousand(p.lastDelay.CPUMicros, s.CPUMicros, elapsed)
+		p.waited = Reading{}
+		if p.lastDelay.RunDelayMicros.OK && elapsed > 0 && elapsed <= maxRunDelayAge && used.OK {
+			p.waited = waitShare(p.lastDelay, s)
+			if !p.mixed && p.waited.OK {
+				p.runDelay.learn(used.Value, p.waited.Value)
+			}
+		}
+		p.lastDelay, p.delayAt, p.mixed = s, now, false
+	}
+	if age := now.Sub(p.delayAt); !p.waited.OK || age < 0 || age > harmGap {
+		return
+	}
+	h.RunDelayPermille = p.waited
+	used := perThousand(p.last.CPUMicros, s.CPUMicros, time.Second) // about: it decides on a bin only
+	expected := p.runDelay.expect(used.Value, rule.PriorPermille)
+	h.ExcessPermille = Of(max(h.ExcessPermille.Value, p.waited.Value-expected, 0))
 }
 
 // waitShare is the part of the time that tasks could run in which they waited.
 func waitShare(from, to HarmSample) Reading {
-	if !from.RunDelayMicros.OK || !to.RunDelayMicros.OK {
-		return Reading{}
-	}
 	waited, ran := to.RunDelayMicros.Value-from.RunDelayMicros.Value, to.CPUMicros.Value-from.CPUMicros.Value
-	if waited < 0 || waited+ran <= 0 {
+	if waited < 0 {
+		return Reading{} // tasks ended, and took what they had waited with them
+	}
+	if waited+ran <= 0 {
 		return Of(0)
 	}
 	return Of(waited * 1000 / (waited + ran))

@@ -104,6 +104,37 @@ func TestMissingIsNotZero(t *testing.T) {
 	if got := h.seconds(1, 800, 0, Of(8000)); got.RunDelayPermille != Of(500) || got.ExcessPermille != Of(470) {
 		t.Errorf("run delay alone: %+v, want 500 and an excess of 470", got)
 	}
+	h.sample.RunDelayMicros = Reading{} // the other pods' turn
+	if got := h.seconds(10, 800, 0, Of(8000)); got.RunDelayPermille != Of(500) || got.ExcessPermille != Of(470) {
+		t.Errorf("ten seconds later: %+v, want it to hold", got)
+	}
+	if got := h.seconds(1, 800, 0, Of(8000)); got != (Harm{}) {
+		t.Errorf("after that: %+v, want nothing", got)
+	}
+}
+
+func TestRunDelayOfItsOwnIsLearnedWhereAllOfTheTimeWasWithoutBatch(t *testing.T) {
+	h := newHarmed(t)
+	delay := int64(0)
+	turn := func(batch int64) Harm { // measured each fourth second; a fifth of the time that it could run it waits
+		h.sample.RunDelayMicros = Reading{}
+		h.seconds(3, 800, 0, Of(batch))
+		delay += 4 * 200_000
+		h.sample.RunDelayMicros = Of(delay)
+		return h.seconds(1, 800, 0, Of(0))
+	}
+	for range 10 {
+		turn(8000)
+	}
+	if got := turn(8000); got.ExcessPermille != Of(170) { // 200 - 30
+		t.Errorf("beside batch: %+v, want nothing learned", got)
+	}
+	for range 10 {
+		turn(0)
+	}
+	if got := turn(8000); got.ExcessPermille != Of(0) {
+		t.Errorf("learned without batch: %+v, want no excess", got)
+	}
 }
 
 func TestThrottlingIsThePodsOwn(t *testing.T) {

@@ -122,7 +122,7 @@ func (r Runner) step(w *World, strategy qos.Strategy) (plan, because string) {
 			reasons = append(reasons, c.Reason)
 		}
 		if !w.Refuses {
-			w.Set(c.Group, c.Knob, qos.Setting{Value: c.Value, OK: true})
+			w.write(c)
 		}
 	}
 	if len(strategy.Foreign(s, p)) > 0 {

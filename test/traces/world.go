@@ -63,6 +63,19 @@ func (w *World) Set(group string, knob qos.Knob, setting qos.Setting) {
 	w.Settings[group][knob] = setting
 }
 
+// write puts a change in force as the kernel does: while cpu.idle is 1 the weight reads as the lowest, and when it
+// goes the weight is the default one.
+func (w *World) write(c qos.Change) {
+	w.Set(c.Group, c.Knob, qos.Setting{Value: c.Value, OK: true})
+	if _, known := w.Settings[c.Group][qos.CPUWeight]; known && c.Knob == qos.CPUIdle {
+		weight := "100"
+		if c.Value == "1" {
+			weight = "1"
+		}
+		w.Set(c.Group, qos.CPUWeight, qos.Setting{Value: weight, OK: true})
+	}
+}
+
 // state is what the strategy sees now.
 func (w *World) state() qos.State {
 	s := w.State
