@@ -22,7 +22,7 @@ func PublishRule(c v1alpha1.PublishConfiguration) usage.PublishRule {
 }
 
 // strangerPermille is the least error of what readers do not know of at all: a pod that is new or gone, a
-// kernel setting that was changed. With the default budget they are told within 10 seconds, and not once
+// kernel setting that was changed. With the default budget they are told within 5 seconds, and not once
 // for each pod on a node where pods come and go all the time.
 const strangerPermille = 20
 

@@ -67,7 +67,7 @@ type PublishConfiguration struct {
 	MinIntervalMilliseconds int64 `json:"minIntervalMilliseconds"`
 
 	// averageIntervalMilliseconds is the time between two writes that a restless node is held to. From
-	// minIntervalMilliseconds to 3600000; default 75000.
+	// minIntervalMilliseconds to 3600000; default 65000.
 	AverageIntervalMilliseconds int64 `json:"averageIntervalMilliseconds"`
 
 	// heartbeatMilliseconds is the longest time between two writes. It must be well below the scheduler's
@@ -80,8 +80,8 @@ type PublishConfiguration struct {
 	// jumpPermille is the error that readers are told of at once. From changePermille to 1000; default 100.
 	JumpPermille int64 `json:"jumpPermille"`
 
-	// errorBudgetPermilleSeconds is the error times its duration that readers are told of: with 200, an
-	// error of 20 thousandths is told of after 10 seconds. 0 to 100000; default 200.
+	// errorBudgetPermilleSeconds is the error times its duration that readers are told of: with 100, an
+	// error of 20 thousandths is told of after 5 seconds. 0 to 100000; default 100.
 	ErrorBudgetPermilleSeconds int64 `json:"errorBudgetPermilleSeconds"`
 }
 

@@ -17,11 +17,11 @@ func DefaultAgentConfiguration() *AgentConfiguration {
 		WindowMilliseconds: 10_000,
 		Publish: PublishConfiguration{
 			MinIntervalMilliseconds:     1000,
-			AverageIntervalMilliseconds: 75_000,
+			AverageIntervalMilliseconds: 65_000,
 			HeartbeatMilliseconds:       120_000,
 			ChangePermille:              5,
 			JumpPermille:                100,
-			ErrorBudgetPermilleSeconds:  200,
+			ErrorBudgetPermilleSeconds:  100,
 		},
 		BlindAfterFailures: 5,
 		RuntimeHook: RuntimeHookConfiguration{

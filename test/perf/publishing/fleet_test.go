@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +27,14 @@ const (
 	holding fill = "holding"
 	// sloping: a straight line from row to row.
 	sloping fill = "sloping"
+	// wandering: around that line, another deviation from it every 10 s, which is what a row is measured over.
+	// Deviations are as large as would make rows that are 10 s apart differ as those of the trace do.
+	wandering fill = "wandering"
 )
+
+// wanderPermille is the standard deviation around the line. Two such values are 2/sqrt(pi) of it apart on
+// average: 28 permille, as BenchmarkTraceRows finds for rows that are 10 s apart.
+const wanderPermille = 25
 
 // machine is the CPU use of one machine in permille of its capacity, one value a second.
 type machine []int64
@@ -37,10 +46,25 @@ func machines(tb testing.TB, f fill) []machine {
 	tb.Helper()
 	rows := readRows(tb)
 	var all []machine
-	for _, name := range slices.Sorted(maps.Keys(rows)) {
-		all = append(all, seconds(rows[name], f))
+	for i, name := range slices.Sorted(maps.Keys(rows)) {
+		m := seconds(rows[name], f)
+		if f == wandering {
+			wander(m, rand.New(rand.NewPCG(1, uint64(i))))
+		}
+		all = append(all, m)
 	}
 	return all
+}
+
+// wander adds the deviations to a machine that is on its line.
+func wander(m machine, random *rand.Rand) {
+	var deviation int64
+	for s := range m {
+		if s%10 == 0 {
+			deviation = int64(math.Round(random.NormFloat64() * wanderPermille))
+		}
+		m[s] = min(max(m[s]+deviation, 0), 1000)
+	}
 }
 
 // readRows reads the trace, by machine and in order of time. Invalid values (-1 and 101 by the trace's own description) are left out.
@@ -93,7 +117,7 @@ func seconds(rows []row, f fill) machine {
 		from, to := rows[i], rows[i+1]
 		for s := range to.second - from.second {
 			value := from.permille
-			if f == sloping {
+			if f != holding {
 				value += (to.permille - from.permille) * s / (to.second - from.second)
 			}
 			m = append(m, value)
@@ -125,4 +149,24 @@ func BenchmarkTraceRows(b *testing.B) {
 			b.ReportMetric(float64(pairs), "pairs")
 		})
 	}
+}
+
+// BenchmarkLeastErrorOnLines tells how small the readers' error can be made on straight lines. Use that grows by k a
+// second and is told of every T seconds is k T / 2 off on average. With as many writes as a report that comes at the
+// same interval everywhere, the sum of k T / 2 is least where T is in proportion to 1 / sqrt(k); it is then
+// (E sqrt k)^2 / E k of that report's, E being the mean over time. It takes knowing each slope beforehand.
+func BenchmarkLeastErrorOnLines(b *testing.B) {
+	rows := readRows(b)
+	var slopes, roots, total float64
+	for b.Loop() {
+		slopes, roots, total = 0, 0, 0
+		for _, of := range rows {
+			for i := range len(of) - 1 {
+				length := float64(of[i+1].second - of[i].second)
+				slope := math.Abs(float64(of[i+1].permille-of[i].permille)) / length
+				slopes, roots, total = slopes+slope*length, roots+math.Sqrt(slope)*length, total+length
+			}
+		}
+	}
+	b.ReportMetric(roots/total*roots/total/(slopes/total), "least-error-ratio")
 }

@@ -115,22 +115,24 @@ func TestPublishingCostsLessAndTellsMoreThanAFixedReport(t *testing.T) {
 	}
 }
 
-// TestThePriceHoldsRestlessNodesToTheAverage: between the rows' straight lines use never rests, so writes
+// TestThePriceHoldsRestlessNodesToTheAverage: on the straight lines between rows, or around them, use never rests, so writes
 // must not exceed the fixed report's there either.
 func TestThePriceHoldsRestlessNodesToTheAverage(t *testing.T) {
-	ours, fixed := compare(machines(t, sloping), 400, 6*3600)
-	if ours.writes >= fixed.writes {
-		t.Errorf("%d writes, want fewer than the fixed report's %d", ours.writes, fixed.writes)
-	}
-	if ours.meanErrorPercent() >= fixed.meanErrorPercent() {
-		t.Errorf("mean error %.3f %%, want less than the fixed report's %.3f %%", ours.meanErrorPercent(), fixed.meanErrorPercent())
+	for _, f := range []fill{sloping, wandering} {
+		ours, fixed := compare(machines(t, f), 400, 6*3600)
+		if ours.writes >= fixed.writes {
+			t.Errorf("%s: %d writes, want fewer than the fixed report's %d", f, ours.writes, fixed.writes)
+		}
+		if ours.meanErrorPercent() >= fixed.meanErrorPercent() {
+			t.Errorf("%s: mean error %.3f %%, want less than the fixed report's %.3f %%", f, ours.meanErrorPercent(), fixed.meanErrorPercent())
+		}
 	}
 }
 
 // BenchmarkPublishing plays 5,000 nodes for a day: go test -run '^$' -bench Publishing -benchtime 1x ./test/perf/publishing
 func BenchmarkPublishing(b *testing.B) {
 	const nodes, length = 5000, 24 * 3600
-	for _, f := range []fill{holding, sloping} {
+	for _, f := range []fill{holding, sloping, wandering} {
 		b.Run(string(f), func(b *testing.B) {
 			fleet := machines(b, f)
 			for b.Loop() {
