@@ -7,7 +7,7 @@ import "math"
 //
 //	recent     the highest use of the last hour
 //	yesterday  the higher of recent and the highest use of the same time yesterday
-//	usual      the higher of recent and the mean of that of yesterday, the day before and last week
+//	usual      the higher of recent and the highest of that of yesterday, the day before and last week
 //
 //	scale = floor x capacity + sqrt(mean of max(0, real peak - base)^2)
 //	k     = starts at a level's first guess; + step x (1 - rate) on each miss, - step x rate on each hit
@@ -217,18 +217,8 @@ func (h *slots) bases(from, until int, open float64) [basesCount]float64 {
 		start := h.next - slot(days*slotsPerDay)
 		return h.highest(start+slot(from-slack), start+slot(until+slack))
 	}
-	yesterday, sum, n := daysAgo(1), 0.0, 0.0
-	for _, v := range [...]float64{yesterday, daysAgo(2), daysAgo(7)} {
-		if v >= 0 {
-			sum += v
-			n++
-		}
-	}
-	usual := recent
-	if n > 0 {
-		usual = max(recent, sum/n)
-	}
-	return [basesCount]float64{recent, max(recent, yesterday), usual}
+	yesterday := max(recent, daysAgo(1))
+	return [basesCount]float64{recent, yesterday, max(yesterday, daysAgo(2), daysAgo(7))}
 }
 
 // peak is the forecast over the slots from `from` to `until`, counted from the next one, at the quantile; base is

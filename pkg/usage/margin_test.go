@@ -180,3 +180,34 @@ func TestAProfileTellsWhenThePeakIs(t *testing.T) {
 		t.Errorf("medians by hour %v, want 1000 at 15", p.MedianMilliCPU)
 	}
 }
+
+// What happens at a time of day is expected at that time, also where it happened on one of the days only.
+func TestTheUsualBaseIsTheHighestOfTheDaysBefore(t *testing.T) {
+	h := &slots{}
+	h.clear(0)
+	for i := range slotsKept {
+		use := float32(100)
+		switch slotsKept - i { // slots ago
+		case slotsPerDay:
+			use = 200
+		case 2 * slotsPerDay:
+			use = 400
+		case 7 * slotsPerDay:
+			use = 300
+		case 3 * slotsPerDay:
+			use = 900
+		}
+		h.push(use, use)
+	}
+	if got, want := h.bases(0, 12, 0), [basesCount]float64{100, 200, 400}; got != want {
+		t.Errorf("bases %v, want %v", got, want)
+	}
+	if got, want := h.bases(0, 12, 500), [basesCount]float64{500, 500, 500}; got != want {
+		t.Errorf("bases with 500 in the open slot %v, want %v", got, want)
+	}
+	empty := &slots{}
+	empty.clear(0)
+	if got, want := empty.bases(0, 12, 7), [basesCount]float64{7, 7, 7}; got != want {
+		t.Errorf("bases without history %v, want %v", got, want)
+	}
+}
