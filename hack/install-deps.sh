@@ -29,6 +29,8 @@ need libseccomp-dev test -e /usr/include/seccomp.h
 want shellcheck command -v shellcheck
 want qemu-system-x86 command -v qemu-system-x86_64 # boots the guest of the vm tests
 want redis-tools command -v redis-check-rdb        # a service of bench-protect; the server is in it
+want chromium command -v chromium                  # opens the pages of plimsoll in their tests
+want prometheus command -v promtool                # reads the history, the rules and the alerts in their tests
 want xz-utils command -v xz                        # unpacks its kernel modules
 
 all=("${missing[@]}" "${optional[@]}")

@@ -73,7 +73,8 @@ terminal, nothing is coloured.`,
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = "kubectl plimsoll"
 	}
-	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), freezeCommand(), manCommand(), planCommand(), topCommand(), unfreezeCommand())
+	root.AddCommand(auditCommand(), backtestCommand(), checkCommand(), explainCommand(), freezeCommand(), manCommand(), planCommand(),
+		recordCommand(), reportCommand(), topCommand(), unfreezeCommand())
 	return root
 }
 

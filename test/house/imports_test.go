@@ -53,6 +53,11 @@ func bans() []ban {
 			why:     "the agent runs on every node, so its memory is paid once a node, and it must join nodes of other minor versions: Kubernetes' internals serve neither",
 		},
 		{
+			from:    []string{"cmd/plimsoll-agent/...", "cmd/plimsoll-scheduler/..."},
+			imports: []string{"github.com/prometheus/prometheus/..."},
+			why:     "Prometheus as a library is for the planner's command line: what runs in a cluster pays neither its memory nor its dependencies",
+		},
+		{
 			from:    []string{"pkg/loadaware/...", "pkg/api/...", "pkg/check/...", "pkg/fleet/..."},
 			imports: []string{"k8s.io/kubernetes/..."},
 			why:     "the scheduling framework's interfaces are in k8s.io/kube-scheduler/framework; internals would tie the plugin to one release and its tests to a ten-minute build",
