@@ -85,6 +85,15 @@ stage_vm() {
   fi
   go build -o bin/vmrun ./test/vm
   go_tests vm testname -timeout 15m -p 1 -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm" ./test/kernel/...
+  local programs=() name
+  for name in containerd containerd-shim-runc-v2 runc pause; do
+    if [ ! -x "bin/$name" ]; then
+      not_covered "the runtime hook on pure cgroup v2: no bin/$name: run make parts"
+      return
+    fi
+    programs+=("$PWD/bin/$name")
+  done
+  go_tests vm-hook testname -timeout 15m -p 1 -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm -memory 1536 -programs $(IFS=,; echo "${programs[*]}")" ./test/hooked
 }
 
 all=(prerequisites verify build vet unit cluster kernel vm)

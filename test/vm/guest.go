@@ -55,7 +55,7 @@ func runJob() (code int, err error) {
 		return 0, err
 	}
 	c := exec.Command(programPath, j.Args...)
-	c.Dir, c.Env = j.Dir, append([]string{"PATH=/", "HOME=" + scratchDir, "TMPDIR=" + scratchDir}, j.Env...)
+	c.Dir, c.Env = j.Dir, append([]string{"PATH=/bin:/", "HOME=" + scratchDir, "TMPDIR=" + scratchDir}, j.Env...)
 	c.Stdout, c.Stderr = out, out
 	if err := c.Start(); err != nil {
 		return 0, fmt.Errorf("starting the program: %w", err)

@@ -4,6 +4,9 @@
 //	hack/vm-kernel.sh && go build -o bin/vmrun ./test/vm
 //	CGO_ENABLED=0 go test -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm" ./test/kernel/...
 //
+//	b=$PWD/bin; CGO_ENABLED=0 go test -exec "$b/vmrun -kernel $PWD/.cache/vm -memory 1536 \
+//		-programs $b/containerd,$b/containerd-shim-runc-v2,$b/runc,$b/pause" ./test/hooked
+//
 // QEMU emulates the machine, so neither KVM nor any right is needed. The binary must be static. The
 // folder testdata of the tested package, GODEBUG and variables named PLIMSOLL_... go along. The same
 // executable is the init of the guest. It is no sandbox, and no place for a cluster: there is no disk
@@ -59,6 +62,7 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 		flags.PrintDefaults()
 	}
 	kernel := flags.String("kernel", ".cache/vm", "`directory` that hack/vm-kernel.sh made")
+	programs := flags.String("programs", "", "`files` of the host, separated by commas, that the guest has in /bin")
 	modules := flags.String("modules", "configfs,null_blk", "kernel modules to load, in this order")
 	cpus := flags.Int("cpus", 2, "CPUs of the machine")
 	memoryMiB := flags.Int("memory", 512, "memory of the machine in MiB")
@@ -88,6 +92,9 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 		guest := "/modules/" + name + ".ko"
 		files = append(files, packed{host: filepath.Join(*kernel, "modules", name+".ko"), guest: guest, mode: 0o644})
 		j.Modules = append(j.Modules, guest)
+	}
+	for _, name := range strings.FieldsFunc(*programs, func(r rune) bool { return r == ',' }) {
+		files = append(files, packed{host: name, guest: "/bin/" + filepath.Base(name), mode: 0o755})
 	}
 	testdata, err := filesBelow(filepath.Join(dir, "testdata"))
 	if err != nil {
