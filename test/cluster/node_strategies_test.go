@@ -1,0 +1,136 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/qos/all"
+)
+
+// TestTheKubeletRestartsUnderEveryStrategy has every strategy that there is enforce on a real node, with a batch
+// pod and a service that it harms, and restarts the kubelet: it sets up its own groups when it starts, and must
+// find nothing in them that it cannot write over. Then the node is frozen by hand.
+func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a real node needs root: run the tests as root to cover it")
+	}
+	n := startNode(t)
+	n.installStrategies(t)
+	batch := n.startPod(t, "batch", map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue}, "plimsoll-scheduler")
+	service := n.startPod(t, "service", nil, "")
+	asks := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, v1alpha1.RealtimeAnnotation)
+	if _, err := n.client.CoreV1().Pods(service.Namespace).Patch(t.Context(), service.Name, types.MergePatchType, []byte(asks), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	in := func(group string, knob qos.Knob) string {
+		s, err := n.host.ReadSetting(group, knob)
+		if err != nil {
+			t.Log(err)
+		}
+		return s.Value
+	}
+	group, err := n.groupOf(string(service.UID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "every strategy to have set what it is for", func(context.Context) (bool, error) {
+		return in(n.host.BatchBranch(), qos.CPUIdle) == "1" && in(n.host.BatchBranch(), qos.CPUQuota) != "max" &&
+			strings.HasPrefix(in(group+"/"+containerID(service), qos.CPUPolicy), "rr 1"), nil
+	})
+	before := in(n.host.BatchBranch(), qos.CPUQuota)
+
+	t.Run("the kubelet comes up and the pods run on", func(t *testing.T) { n.testKubeletRestart(t, batch, service) })
+	t.Run("its groups are as it wants them", func(t *testing.T) {
+		for _, tier := range []string{"burstable", "besteffort"} {
+			if got := in(n.host.Kubepods+"/"+tier, qos.CPUIdle); got == "1" {
+				t.Errorf("cpu.idle of the tier %s is 1", tier)
+			}
+			if got := in(n.host.Kubepods+"/"+tier, qos.CPUQuota); got != "max" {
+				t.Errorf("the quota of the tier %s is %s", tier, got)
+			}
+		}
+		if got := in(n.host.BatchBranch(), qos.CPUQuota); got == "max" {
+			t.Errorf("the branch's quota was %s and is gone", before)
+		}
+	})
+	t.Run("freeze and unfreeze reach the node", func(t *testing.T) { n.testFreeze(t) })
+}
+
+// installStrategies installs the agent of the local overlay with every strategy in mode Enforce.
+func (n *node) installStrategies(t *testing.T) {
+	t.Helper()
+	overlay, err := filepath.Abs(filepath.Join(manifests, "overlays/local"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	relative, err := filepath.Rel(dir, overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := map[string]string{
+		"realtime":  fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 700000}`, corev1.NamespaceDefault),
+		"batchidle": `{windowSeconds: 3600}`, // no slice while this test looks
+	}
+	config := fmt.Sprintf("apiVersion: %s\nkind: AgentConfiguration\nlending: {mode: Enforce}\nruntimeHook: {mode: Enforce}\nstrategies:\n", v1alpha1.APIVersion)
+	for _, f := range all.Factories() {
+		config += fmt.Sprintf("- {name: %s, mode: Enforce", f.Name)
+		if a, ok := args[f.Name]; ok {
+			config += ", args: " + a
+		}
+		config += "}\n"
+	}
+	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%s]
+configMapGenerator:
+- {name: plimsoll-agent, namespace: %s, behavior: replace, files: [agent.yaml]}
+`, relative, systemNamespace)
+	for name, content := range map[string]string{"agent.yaml": config, "kustomization.yaml": kustomization} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.cluster.Install(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the agent to protect and publish the node", func(ctx context.Context) (bool, error) {
+		s, err := n.utilization(ctx)
+		return err == nil && isTrue(s, v1alpha1.ConditionBatchProtected) && isTrue(s, v1alpha1.ConditionRuntimeHookReady), ignoreNotFound(err)
+	})
+}
+
+func (n *node) testFreeze(t *testing.T) {
+	plimsoll := func(args ...string) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), filepath.Join(binDir(t), "plimsoll"), append(args, "--kubeconfig", n.cluster.Kubeconfig())...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("plimsoll %v: %v: %s", args, err, out)
+		}
+	}
+	reason := func(what string, want bool) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, what, func(ctx context.Context) (bool, error) {
+			s, err := n.utilization(ctx)
+			return err == nil && s.Lendable != nil && strings.Contains(s.Lendable.Reason, "frozen by hand until") == want, err
+		})
+		t.Logf("%s after %v", what, time.Since(began))
+	}
+	plimsoll("freeze", n.cluster.NodeName(), "--for", "1h")
+	reason("the node says that it is frozen", true)
+	plimsoll("unfreeze", "all")
+	reason("the node says so no more", false)
+}
