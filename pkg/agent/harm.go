@@ -99,7 +99,9 @@ func withHarm(s qos.State, samples []usage.HarmSample, harms []usage.Harm) qos.S
 	}
 	s.Groups = slices.Clone(s.Groups)
 	for i := range s.Groups {
-		s.Groups[i].Harm = byPath[s.Groups[i].Path]
+		if s.Groups[i].Kind == qos.KindPod {
+			s.Groups[i].Harm = byPath[s.Groups[i].Path]
+		}
 	}
 	return s
 }

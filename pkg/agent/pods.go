@@ -23,8 +23,8 @@ import (
 type podInfo struct {
 	Namespace, Name string
 	Class           v1alpha1.Class
-	// Realtime is true for a pod that asks for real-time priority.
-	Realtime bool
+	// Realtime is true for a pod that asks for real-time priority, Burst for one that asks to burst above its limits.
+	Realtime, Burst bool
 	// Unconverted is true for a batch pod that the admission policy did not convert.
 	Unconverted bool
 	// Workload is the pod's topmost owner as namespace/Kind/name.
@@ -94,6 +94,7 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 	}
 	_, converted := pod.Annotations[v1alpha1.BatchResourcesAnnotation]
 	info.Unconverted = info.Class == v1alpha1.ClassBatch && !converted
+	info.Burst = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.BurstAnnotation] == "true"
 	info.Realtime = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.RealtimeAnnotation] == "true"
 	if pod.Status.StartTime != nil {
 		info.Started = pod.Status.StartTime.Time
@@ -160,7 +161,7 @@ func trimPod(obj any) (any, error) {
 	}
 	trimmed.Status.Phase = pod.Status.Phase
 	trimmed.Annotations = map[string]string{cachedWorkload: workloadOf(pod)}
-	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BatchResourcesAnnotation} {
+	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BurstAnnotation, v1alpha1.BatchResourcesAnnotation} {
 		if v, ok := pod.Annotations[key]; ok {
 			trimmed.Annotations[key] = v
 		}

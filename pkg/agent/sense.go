@@ -37,6 +37,9 @@ type reading struct {
 	Kubepods, Branch usage.GroupKey
 	Tiers            []string
 	Pods             []pod
+	// Throttled is the share of the time since the tick before in which its limit stopped a container, for
+	// pods that ask to burst.
+	Throttled map[string]usage.Reading
 	// Strays are containers in the batch branch whose pod is not known.
 	Strays   []usage.GroupKey
 	Settings map[string]map[qos.Knob]qos.Setting
@@ -68,6 +71,7 @@ type sensor struct {
 	pods  podLookup
 	// askedRealtime are the pods, by UID, that ask for real-time priority or did.
 	askedRealtime map[string]bool
+	bursts        bursts
 	// hadRealtime are the groups of the pods that an agent before this one gave it.
 	hadRealtime map[string]bool
 	// limits bound batch containers that nothing else bounds.
@@ -171,9 +175,11 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 		index[p.UID], groupOf[p.UID] = len(r.Pods), p
 		entry := pod{UID: p.UID, Info: info, Key: key}
 		s.readRealtime(r, &entry, p, known)
+		s.readBurst(r, &entry, p)
 		r.Pods = append(r.Pods, entry)
 	}
 	s.forgetRealtime(r.Pods)
+	s.bursts.keep(r)
 	s.readRunDelays(r, groups.Pods)
 	for _, c := range groups.BatchContainers {
 		key, err := read(c.Path)
@@ -240,12 +246,13 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 	}
 	for _, p := range r.Pods {
 		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime, Bounds: p.Bounds}
-		g.Online = p.Info.Class == v1alpha1.ClassLatencySensitive
+		g.Online, g.Burst = p.Info.Class == v1alpha1.ClassLatencySensitive, p.Info.Burst
 		g.Rates, g.Settings = rates(p.Key), r.Settings[p.Key.Path]
 		s.Groups = append(s.Groups, g)
 		for _, c := range p.Containers {
 			s.Groups = append(s.Groups, qos.Group{
-				Path: c, Kind: qos.KindContainer, Namespace: g.Namespace, Realtime: g.Realtime, Settings: r.Settings[c],
+				Path: c, Kind: qos.KindContainer, Namespace: g.Namespace, Realtime: g.Realtime, Burst: g.Burst, Settings: r.Settings[c],
+				Harm: usage.Harm{ThrottledPermille: r.Throttled[c]},
 			})
 		}
 		for _, c := range p.Unplaced {

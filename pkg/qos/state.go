@@ -118,6 +118,8 @@ type Group struct {
 	Namespace string
 	// Realtime is true where that pod asks for real-time priority.
 	Realtime bool
+	// Burst is true where that pod asks that its containers may burst above their CPU limits.
+	Burst bool
 	// Online is true for the group of a pod that is neither batch nor the system's.
 	Online bool
 	Rates  usage.Rates

@@ -22,6 +22,10 @@ const (
 	// priority. The node's operator says who is heard: strategy realtime.
 	RealtimeAnnotation = GroupName + "/realtime"
 
+	// BurstAnnotation on a latency-sensitive pod asks with "true" that its containers may save up CPU that
+	// their limits leave them, and use it above their limits: strategy burst.
+	BurstAnnotation = GroupName + "/burst"
+
 	// FreezeUntilAnnotation on a Node holds back all that it could lend, until the time that it says (RFC 3339).
 	// It is put there by people (plimsoll freeze); agents only read it.
 	FreezeUntilAnnotation = GroupName + "/freeze-until"

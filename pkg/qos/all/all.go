@@ -13,6 +13,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchcap"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
+	"github.com/plimsoll/plimsoll/pkg/qos/burst"
 	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
 	"github.com/plimsoll/plimsoll/pkg/qos/starvation"
 )
@@ -23,6 +24,7 @@ func Factories() []qos.Factory {
 		batchbound.Factory(),
 		batchcap.Factory(),
 		batchidle.Factory(),
+		burst.Factory(),
 		realtime.Factory(),
 		starvation.Factory(),
 	}
