@@ -19,8 +19,8 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	c := &cobra.Command{Use: "explain", Short: "Tell why the scheduler did what it did"}
-	c.AddCommand(explainPodCommand())
+	c := &cobra.Command{Use: "explain", Short: "Tell why a pod was placed, throttled or evicted, and why a node lends no more"}
+	c.AddCommand(explainPodCommand(), explainNodeCommand(), explainThrottleCommand(), explainEvictionCommand())
 	return c
 }
 

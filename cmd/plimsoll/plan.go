@@ -99,6 +99,9 @@ func showReplayed(out io.Writer, r planner.Replayed) {
 		for _, n := range p.Notes {
 			fmt.Fprintln(out, "  note:", n)
 		}
+		for _, e := range p.Evictions {
+			fmt.Fprintln(out, paint(out, red, "  - pod "+e.Pod), "evicted:", e.Reason)
+		}
 		group := ""
 		for _, c := range p.Changes {
 			if c.Group != group {

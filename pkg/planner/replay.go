@@ -23,6 +23,14 @@ type StrategyDecision struct {
 	Changes []PlannedChange `json:"changes"`
 	Holds   int             `json:"holds"`
 	Notes   []string        `json:"notes,omitempty"`
+	// Evictions are the pods that it would end, as namespace/name, each with the reason.
+	Evictions []PlannedEviction `json:"evictions,omitempty"`
+}
+
+// PlannedEviction is a pod that a strategy would end.
+type PlannedEviction struct {
+	Pod    string `json:"pod"`
+	Reason string `json:"reason"`
 }
 
 // PlannedChange is one line of the difference.
@@ -62,6 +70,9 @@ func Replay(r qos.Recording) (Replayed, error) {
 			}
 			d.Changes = append(d.Changes, p)
 		}
+		for _, e := range plan.Evictions {
+			d.Evictions = append(d.Evictions, PlannedEviction{Pod: e.Pod.Namespace + "/" + e.Pod.Name, Reason: e.Reason})
+		}
 		done.Plans = append(done.Plans, d)
 	}
 	return done, nil
@@ -70,7 +81,7 @@ func Replay(r qos.Recording) (Replayed, error) {
 // Differs reports whether anything is not as the strategies want it.
 func (r Replayed) Differs() bool {
 	for _, p := range r.Plans {
-		if len(p.Changes) > 0 {
+		if len(p.Changes)+len(p.Evictions) > 0 {
 			return true
 		}
 	}
