@@ -61,7 +61,7 @@ stage_vet() {
 }
 
 stage_unit() {
-  go_tests unit pkgname -timeout 4m ./pkg/... ./cmd/... ./examples/... ./hack/... ./test/house/... ./test/vm/... ./test/perf/publishing
+  go_tests unit pkgname -timeout 4m ./pkg/... ./cmd/... ./examples/... ./hack/... ./test/house/... ./test/vm/... ./test/perf/publishing ./test/monitoring
 }
 
 stage_cluster() {

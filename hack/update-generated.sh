@@ -25,6 +25,10 @@ hack/tool.sh controller-gen paths="./$api" \
 # The page of every kernel setting, from the table that the agent goes by.
 go run ./hack/knobsdoc >"$tree/docs/knobs.md"
 
+# Grafana's dashboards.
+mkdir -p "$tree/manifests/monitoring/dashboards"
+go run ./hack/dashboards "$tree/manifests/monitoring/dashboards"
+
 # The arguments of the scheduler plugin, from their comments.
 fence=$(printf '\140\140\140')
 {
