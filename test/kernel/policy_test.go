@@ -53,17 +53,25 @@ func TestRealtimeThreadsRunBeforeAllOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// settle carries plans out until nothing is wanted any more. Taking back takes three: the threads' policy, then
+	// the container's budget, then the pod's.
 	settle := func(asks bool) {
 		t.Helper()
-		state := realtimeState(tr, tr.burstablePod(), asks)
-		for _, r := range e.Apply(qos.Diff(state, strategy.Step(state))) {
-			if r.Err != nil {
-				t.Fatal(r.Err)
+		for range 4 {
+			state := realtimeState(tr, tr.burstablePod(), asks)
+			wanted := qos.Diff(state, strategy.Step(state))
+			if len(wanted) == 0 {
+				return
+			}
+			for _, r := range e.Apply(wanted) {
+				if r.Err != nil {
+					t.Fatal(r.Err)
+				}
 			}
 		}
-		state = realtimeState(tr, tr.burstablePod(), asks)
+		state := realtimeState(tr, tr.burstablePod(), asks)
 		if left := qos.Diff(state, strategy.Step(state)); len(left) > 0 {
-			t.Errorf("after it was carried out the plan still wants %+v", left)
+			t.Errorf("after it was carried out four times the plan still wants %+v", left)
 		}
 	}
 	policy := func() int {
