@@ -61,7 +61,7 @@ func (l *load) quota() string {
 func newCapLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 	l := newTestLoop(t, tree, mode)
 	c := v1alpha1.DefaultAgentConfiguration()
-	c.Strategies = []v1alpha1.StrategyConfiguration{{Name: "batchcap", Mode: mode}}
+	c.Strategies = []v1alpha1.StrategyConfiguration{{Name: "batchcap", Mode: mode, Args: []byte(`{"periodMicroseconds":10000}`)}} // as long a text as the one before: a plain file keeps the rest
 	strategies, err := buildStrategies(c)
 	if err != nil {
 		t.Fatal(err)

@@ -50,7 +50,8 @@ type Args struct {
 	// RaiseAfterMostSeconds is what that grows to, by doubling, where raising the line does harm again. From
 	// raiseAfterSeconds to 86400; default 600.
 	RaiseAfterMostSeconds int64 `json:"raiseAfterMostSeconds"`
-	// PeriodMicroseconds is the quota's period. 1000 to 1000000; default 10000.
+	// PeriodMicroseconds is the quota's period: short ones leave gaps in which a CPU is idle and takes over a
+	// thread that waits. It is longer where the quota would be less than 1000 in it. 1000 to 1000000; default 4000.
 	PeriodMicroseconds int64 `json:"periodMicroseconds"`
 }
 
@@ -60,7 +61,7 @@ func Factory() qos.Factory { return qos.NewFactory(Name, defaults, validate, New
 func defaults() Args {
 	return Args{
 		SafeLinePermille: 800, CalmLinePermille: 1000, FloorPermille: 50, HarmPermille: 100, StepPermille: 100,
-		DeadBandPermille: 30, RaiseAfterSeconds: 10, RaiseAfterMostSeconds: 600, PeriodMicroseconds: 10_000,
+		DeadBandPermille: 30, RaiseAfterSeconds: 10, RaiseAfterMostSeconds: 600, PeriodMicroseconds: 4000,
 	}
 }
 

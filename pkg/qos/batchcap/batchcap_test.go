@@ -255,8 +255,8 @@ func TestQuotasAreReadAndWrittenInTheKnobsUnit(t *testing.T) {
 		milliCPU, period int64
 		want             string
 	}{
-		{1500, 10_000, "15000/10000"}, {1500, 100_000, "150000"}, {99, 10_000, "9900"}, // 990 of 10000 is too little for the kernel
-		{5, 10_000, "1000"},
+		{1500, 10_000, "15000/10000"}, {1500, 100_000, "150000"}, {99, 10_000, "1089/11000"}, // 990 of 10000 is too little for the kernel
+		{100, 4000, "1000/10000"}, {250, 4000, "1000/4000"}, {5, 10_000, "1000"}, {0, 10_000, "1000"}, {2000, 1_000_000, "2000000/1000000"},
 	} {
 		if got := quotaText(c.milliCPU, c.period); got != c.want {
 			t.Errorf("quotaText(%d, %d) = %s, want %s", c.milliCPU, c.period, got, c.want)

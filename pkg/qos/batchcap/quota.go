@@ -160,12 +160,15 @@ const (
 	leastQuotaMicros  = 1000
 )
 
-// quotaText is a quota in the knob's unit. Where it would be less than the kernel takes in a period as short
-// as that, the period is the usual one.
+// quotaText is a quota in the knob's unit. Where it would be less than the kernel takes in so short a period, the period
+// is longer, in whole milliseconds, up to the usual one.
 func quotaText(milliCPU, periodMicros int64) string {
-	micros := milliCPU * periodMicros / 1000
-	if micros < leastQuotaMicros || periodMicros == usualPeriodMicros {
-		return strconv.FormatInt(max(milliCPU*usualPeriodMicros/1000, leastQuotaMicros), 10)
+	if least := (leastQuotaMicros*1000/max(milliCPU, 1) + 999) / 1000 * 1000; periodMicros < least {
+		periodMicros = min(least, usualPeriodMicros)
+	}
+	micros := max(milliCPU*periodMicros/1000, leastQuotaMicros)
+	if periodMicros == usualPeriodMicros {
+		return strconv.FormatInt(micros, 10)
 	}
 	return fmt.Sprintf("%d/%d", micros, periodMicros)
 }
