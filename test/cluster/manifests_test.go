@@ -18,7 +18,7 @@ import (
 )
 
 // overlays are those that are applied as they are.
-func overlays() []string { return []string{"observe", "enforce", "pools", "local"} }
+func overlays() []string { return []string{"observe", "enforce", "pools", "local", "local-batch"} }
 
 // TestManifestsAreAccepted sends what kustomize and Helm make to a real API server, which checks every field
 // and keeps nothing.

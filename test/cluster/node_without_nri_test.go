@@ -37,10 +37,8 @@ func TestWithoutNRITheLoopBoundsBatchContainers(t *testing.T) {
 	}
 	n := startNode(t)
 	n.switchNRI(t, false)
-	for _, folder := range []string{filepath.Join(manifests, "overlays/local"), filepath.Join("testdata", "admission")} {
-		if err := n.cluster.Install(t.Context(), folder); err != nil {
-			t.Fatal(err)
-		}
+	if err := n.cluster.Install(t.Context(), filepath.Join(manifests, "overlays/local-batch")); err != nil {
+		t.Fatal(err)
 	}
 	n.wantHook(t, "NotConnected", "within a fast tick")
 	n.lend(t, 2000, 1<<30)
