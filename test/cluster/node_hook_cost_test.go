@@ -40,12 +40,12 @@ func (n *node) testHookCost(t *testing.T) {
 	sandbox := sandboxOf(t, runtime, pod)
 	var with, without []time.Duration
 	for i := range creations {
-		took, _ := createContainer(t, runtime, sandbox, fmt.Sprint("without-", i), nil)
+		took, _ := createContainer(t, runtime, sandbox, n.host.BatchBranch(), fmt.Sprint("without-", i), nil)
 		without = append(without, took)
 		hook, stop := n.connectHook(t, nil)
 		// The runtime counts a plugin in a moment after it has synchronized it.
 		eventually(t, "a container that the hook was asked about", func(context.Context) (bool, error) {
-			took, asked := createContainer(t, runtime, sandbox, fmt.Sprint("with-", i), hook)
+			took, asked := createContainer(t, runtime, sandbox, n.host.BatchBranch(), fmt.Sprint("with-", i), hook)
 			if asked {
 				with = append(with, took)
 			}
@@ -103,9 +103,9 @@ func (n *node) connectHook(t *testing.T, change func(*runtimehook.Options)) (h *
 	return h, func() { cancel(); <-done }
 }
 
-// createContainer creates, starts and removes a container that ends at once, and says how long the first
+// createContainer creates, starts and removes a container below the group parent that ends at once, and says how long the first
 // two took, and whether the hook, if there is one, was asked.
-func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cri.PodSandbox, name string, hook *runtimehook.Hook) (took time.Duration, asked bool) {
+func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cri.PodSandbox, parent, name string, hook *runtimehook.Hook) (took time.Duration, asked bool) {
 	t.Helper()
 	ctx := t.Context()
 	begin := time.Now()
@@ -113,9 +113,12 @@ func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cr
 		PodSandboxId: sandbox.Id,
 		Config: &cri.ContainerConfig{
 			Metadata: &cri.ContainerMetadata{Name: name}, Image: &cri.ImageSpec{Image: boundsImage},
-			Linux: &cri.LinuxContainerConfig{Resources: &cri.LinuxContainerResources{CpuShares: 2}},
+			// What the hook asks for too, so that the container starts with the same limits in the same group either way.
+			Linux: &cri.LinuxContainerConfig{Resources: &cri.LinuxContainerResources{CpuShares: 2, CpuQuota: 100_000, CpuPeriod: 100_000, MemoryLimitInBytes: 1 << 30}},
 		},
-		SandboxConfig: &cri.PodSandboxConfig{Metadata: sandbox.Metadata, Labels: sandbox.Labels, Annotations: sandbox.Annotations, Linux: &cri.LinuxPodSandboxConfig{}},
+		SandboxConfig: &cri.PodSandboxConfig{
+			Metadata: sandbox.Metadata, Labels: sandbox.Labels, Annotations: sandbox.Annotations, Linux: &cri.LinuxPodSandboxConfig{CgroupParent: parent},
+		},
 	})
 	if err != nil {
 		t.Fatalf("creating a container: %v", err)
@@ -124,7 +127,7 @@ func createContainer(t *testing.T, runtime cri.RuntimeServiceClient, sandbox *cr
 	took = time.Since(begin)
 	if err != nil && strings.Contains(err.Error(), "removing state") {
 		// Once a minute the kubelet removes containers of its pods that do not run, and this one is not yet.
-		return createContainer(t, runtime, sandbox, name+"-again", hook)
+		return createContainer(t, runtime, sandbox, parent, name+"-again", hook)
 	}
 	if err != nil {
 		t.Fatalf("starting a container: %v", err)

@@ -92,7 +92,7 @@ func (n *node) testStuckHook(t *testing.T, plain *corev1.Pod) {
 	defer close(free)
 	runtime := n.runtime(t)
 	eventually(t, "an online container of which the hook was asked", func(context.Context) (bool, error) {
-		_, asked := createContainer(t, runtime, sandboxOf(t, runtime, plain.Name), "online", hook)
+		_, asked := createContainer(t, runtime, sandboxOf(t, runtime, plain.Name), n.host.BatchBranch(), "online", hook)
 		return asked, nil
 	})
 	sandbox := sandboxOf(t, runtime, pod)
