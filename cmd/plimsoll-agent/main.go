@@ -122,30 +122,7 @@ func run(ctx context.Context, f flags) error {
 	if f.ProbeTask, err = probeTask(); err != nil {
 		return err
 	}
-	var stop func()
-	f.RecordState, stop = recordRequests(ctx)
-	defer stop()
 	return agent.Run(ctx, f.Options)
-}
-
-// recordRequests passes SIGUSR1 on until ctx ends. Several before one is served count once.
-func recordRequests(ctx context.Context) (<-chan struct{}, func()) {
-	signals, requests := make(chan os.Signal, 1), make(chan struct{}, 1)
-	signal.Notify(signals, syscall.SIGUSR1)
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-signals:
-				select {
-				case requests <- struct{}{}:
-				default:
-				}
-			}
-		}
-	}()
-	return requests, func() { signal.Stop(signals) }
 }
 
 // kubeConfig is how the API server is reached.

@@ -22,7 +22,7 @@ difference between what was read back from the kernel and what they want. Nothin
 
 A node records what its strategies see when it is asked to:
 
-  kubectl exec -n plimsoll-system POD -- /plimsoll-agent record-state > state.json
+  kubectl exec -n plimsoll-system POD -c agent -- /plimsoll-agent record-state > state.json
 
 where POD is the agent on that node. The file names pods, groups and namespaces, and holds no secret. Each strategy starts
 without memory of earlier States, as after a restart of the agent.

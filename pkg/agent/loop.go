@@ -62,9 +62,7 @@ type loop struct {
 	// heartProblem is why the last beat failed, so that it is told of once.
 	heartProblem string
 
-	// recordNext is true when somebody asked for the State that the strategies see next.
-	recordNext         bool
-	recordRequests     <-chan struct{}
+	// stateDir is where somebody asks for the State that the strategies see next, and gets it.
 	stateDir, nodeName string
 }
 
@@ -87,8 +85,8 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		windows: newClassWindows(time.Duration(o.Config.TickMilliseconds) * time.Millisecond),
 		pods:    newPodWindows(), workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log, heart: heart,
-		fixed:          v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
-		recordRequests: o.RecordState, stateDir: o.StateDir, nodeName: o.NodeName,
+		fixed:    v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
+		stateDir: o.StateDir, nodeName: o.NodeName,
 	}
 	l.sensor.hadRealtime = realtimePods(actuator.Originals())
 	l.sensor.reduced = hook.Reduced
@@ -142,8 +140,6 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.recordRequests:
-			l.recordNext = true
 		case now := <-ticker.C:
 			l.tick(now)
 		case now := <-fast:

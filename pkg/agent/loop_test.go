@@ -110,7 +110,9 @@ func TestTheStateIsRecordedInTheTickAfterTheRequestAndOnlyThen(t *testing.T) {
 	if _, err := os.ReadFile(RecordedStatePath(l.stateDir)); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("recorded without a request: %v", err)
 	}
-	l.recordNext = true
+	if err := os.WriteFile(filepath.Join(l.stateDir, wantedStateFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for i := 1; i <= 2; i++ {
 		l.tick(at.Add(time.Duration(i) * time.Second))
 	}

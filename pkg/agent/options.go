@@ -37,8 +37,6 @@ type Options struct {
 	Kube   *rest.Config
 	Config *v1alpha1.AgentConfiguration
 	Log    *slog.Logger
-	// RecordState asks for the State that the strategies see next, to be put into state.json in StateDir.
-	RecordState <-chan struct{}
 }
 
 // validate returns every fault of o that would otherwise show late.

@@ -12,18 +12,21 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
-// recordedStateFile is where the agent puts a State when it is asked for one.
-const recordedStateFile = "state.json"
+// recordedStateFile is where the agent puts a State when wantedStateFile asks it for one. A file asks and not a signal:
+// in a pod that shares the host's process IDs a signal could reach somebody else.
+const (
+	recordedStateFile = "state.json"
+	wantedStateFile   = "state.wanted"
+)
 
 // RecordedStatePath is the file in the state directory that a request for the State ends in.
 func RecordedStatePath(stateDir string) string { return filepath.Join(stateDir, recordedStateFile) }
 
 // recordState writes what the strategies are about to see, if somebody asked for it.
 func (l *loop) recordState(s qos.State) {
-	if !l.recordNext {
-		return
+	if l.stateDir == "" || os.Remove(filepath.Join(l.stateDir, wantedStateFile)) != nil {
+		return // nobody asked
 	}
-	l.recordNext = false
 	if err := writeRecording(l.stateDir, recordingOf(l.nodeName, l.config, s)); err != nil {
 		l.log.Error("recording the State", "error", err)
 		return
@@ -58,15 +61,16 @@ func writeRecording(dir string, r qos.Recording) error {
 	return nil
 }
 
-// RequestState has a running agent record its State, and returns the file's content. ask tells the agent;
-// patience is how long its next tick may take.
-func RequestState(stateDir string, ask func() error, patience time.Duration) ([]byte, error) {
+// RequestState has a running agent record its State, and returns the file's content. patience is how long its next
+// tick may take.
+func RequestState(stateDir string, patience time.Duration) ([]byte, error) {
 	path := RecordedStatePath(stateDir)
 	// The one of an earlier request must not be taken for the answer.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("removing the State that was recorded before: %w", err)
 	}
-	if err := ask(); err != nil {
+	wanted := filepath.Join(stateDir, wantedStateFile)
+	if err := os.WriteFile(wanted, nil, 0o600); err != nil {
 		return nil, fmt.Errorf("asking the agent for its State: %w", err)
 	}
 	ticker := time.NewTicker(50 * time.Millisecond)
@@ -81,6 +85,7 @@ func RequestState(stateDir string, ask func() error, patience time.Duration) ([]
 		select {
 		case <-ticker.C:
 		case <-deadline.C:
+			_ = os.Remove(wanted) // what nobody waits for need not be recorded
 			return nil, fmt.Errorf("the agent has not recorded its State in %s within %s: is that its --state-dir, and does it go round (/healthz)?", path, patience)
 		}
 	}

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"context"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,9 +19,18 @@ func TestARequestedStateIsTheOneThatTheStrategiesSaw(t *testing.T) {
 	config := v1alpha1.DefaultAgentConfiguration()
 	config.Strategies = append(config.Strategies, v1alpha1.StrategyConfiguration{Name: "realtime", Mode: v1alpha1.ModeOff})
 	state := qos.State{Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Groups: []qos.Group{{Path: "/kubepods", Kind: qos.KindTier}}}
-	answer := func() error { return writeRecording(dir, recordingOf("n1", config, state)) }
+	l := &loop{stateDir: dir, nodeName: "n1", config: config, log: slog.New(slog.DiscardHandler)}
+	ctx, stop := context.WithCancel(t.Context())
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
+		for ctx.Err() == nil {
+			l.recordState(state)
+		}
+	})
+	defer ticking.Wait()
+	defer stop()
 	for range 2 { // the second replaces the first
-		data, err := RequestState(dir, answer, time.Minute)
+		data, err := RequestState(dir, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +50,7 @@ func TestAStateOfAnEarlierRequestIsNoAnswer(t *testing.T) {
 	if err := writeRecording(dir, recordingOf("n1", v1alpha1.DefaultAgentConfiguration(), qos.State{Now: time.Now()})); err != nil {
 		t.Fatal(err)
 	}
-	_, err := RequestState(dir, func() error { return nil }, 10*time.Millisecond)
+	_, err := RequestState(dir, 10*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "--state-dir") {
 		t.Errorf("error %v, want one with the remedy", err)
 	}

@@ -54,6 +54,7 @@ func TestAgentOnARealNode(t *testing.T) {
 
 	t.Run("a batch pod's container is in the batch branch, which is idle in the kernel", func(t *testing.T) { n.testPlacement(t, batch, plain) })
 	t.Run("the node is published and served to Prometheus", func(t *testing.T) { n.testPublished(t, batch, plain) })
+	t.Run("the planner's commands tell of the node", func(t *testing.T) { n.testPlanner(t, batch) })
 	t.Run("the kubelet's statistics, logs and exec work on a batch pod", func(t *testing.T) { n.testKubeletAPIs(t, batch) })
 	t.Run("a Job with ordinary requests is bounded from its first instruction", func(t *testing.T) { n.testBatchJob(t) })
 	t.Run("kubectl describe node shows what batch pods were lent", func(t *testing.T) { n.testDescribed(t) })

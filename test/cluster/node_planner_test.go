@@ -1,0 +1,145 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"github.com/plimsoll/plimsoll/pkg/history"
+	"github.com/plimsoll/plimsoll/pkg/planner"
+)
+
+// testPlanner runs the planner's commands on the real node: what they print is what the node does.
+func (n *node) testPlanner(t *testing.T, batch *corev1.Pod) {
+	c := cli{filepath.Join(binDir(t), "plimsoll"), n.cluster.Kubeconfig()}
+	name := n.cluster.NodeName()
+	want := func(code int, parts []string, args ...string) string {
+		t.Helper()
+		got, out, problems := c.run(t, args...)
+		for _, part := range parts {
+			if !strings.Contains(out, part) {
+				t.Errorf("plimsoll %v: %q is not in\n%s%s", args, part, out, problems)
+			}
+		}
+		if got != code {
+			t.Errorf("plimsoll %v ends with %d, want %d:\n%s%s", args, got, code, out, problems)
+		}
+		return out
+	}
+	t.Log(want(0, []string{name, "LENDABLE"}, "top", "-o", "wide"))
+	t.Log(want(0, []string{"= COMPUTED", "BatchProtected", "cpu.idle=1", "Applied"}, "explain", "node", name))
+	want(1, []string{"publishes no NodeUtilization"}, "explain", "node", "no-such-node")
+
+	dir := filepath.Join(t.TempDir(), "history")
+	begin := time.Now().Add(-time.Second)
+	want(0, nil, "record", "--history", dir, "--interval", "1s", "--count", "4", "--pool-label", "kubernetes.io/os")
+	cmd := exec.CommandContext(t.Context(), c.program, "report", "--history", dir, "--step", "1s", "--from", begin.UTC().Format(time.RFC3339), "-o", "json")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("plimsoll report: %v", err)
+	}
+	var r planner.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Nodes) != 1 || r.Nodes[0].Name != name || r.Nodes[0].Pool != "linux" || r.Fleet.CPUHours.Used <= 0 || r.Fleet.CPUHours.Batch <= 0 || r.Fleet.CPUHours.Used > r.Fleet.CPUHours.Capacity {
+		t.Errorf("the report of the node: %+v", r.Fleet)
+	}
+	found := ""
+	for _, w := range r.Workloads {
+		if w.Pool == "Batch" && w.CPUHours.Used > 0 {
+			found = w.Name
+		}
+	}
+	if found != "default/Pod/"+batch.Name {
+		t.Errorf("the batch workload is %q, want that of pod %s", found, batch.Name)
+	}
+	n.testRecordedState(t, c)
+	n.testScraped(t)
+}
+
+// testRecordedState has the agent record its State, and replays it: the node is as its strategies want it.
+func (n *node) testRecordedState(t *testing.T, c cli) {
+	agent, err := n.agentPod(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := n.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(agent.Namespace).Name(agent.Name).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: "agent", Command: []string{"/plimsoll-agent", "record-state"}, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	executor, err := remotecommand.NewSPDYExecutor(n.config, http.MethodPost, request.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, problems bytes.Buffer
+	if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: &out, Stderr: &problems}); err != nil {
+		t.Fatalf("record-state: %v\n%s", err, problems.String())
+	}
+	file := filepath.Join(t.TempDir(), "state.json")
+	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	planned, err := exec.CommandContext(t.Context(), c.program, "plan", "--state", file).CombinedOutput()
+	t.Logf("%s", planned)
+	if err != nil || !strings.Contains(string(planned), "node "+n.cluster.NodeName()) || !strings.Contains(string(planned), "strategy batchidle, mode Enforce: nothing to change") {
+		t.Errorf("replaying the node's State: %v\n%s", err, planned)
+	}
+}
+
+// testScraped has a real Prometheus scrape the real agent, and asks it each recording rule that needs no more.
+func (n *node) testScraped(t *testing.T) {
+	program, err := exec.LookPath("prometheus")
+	if err != nil {
+		t.Log("not covered: scraping the agent with a real Prometheus: hack/install-deps.sh installs it")
+		return
+	}
+	monitoring, err := filepath.Abs(filepath.Join(manifests, "monitoring"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "prometheus.yml")
+	text := fmt.Sprintf("rule_files: [%s/rules.yaml, %s/alerts.yaml]\nscrape_configs:\n- job_name: plimsoll-agent\n  scrape_interval: 1s\n  static_configs: [{targets: ['127.0.0.1:8470'], labels: {node: n1, pool: p}}]\n", monitoring, monitoring)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+t.TempDir(), "--web.listen-address="+address, "--log.level=error")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	rules, err := os.ReadFile(filepath.Join(monitoring, "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := history.NewPrometheus("http://"+address, http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, m := range regexp.MustCompile(`(?m)^    expr: (max by .*plimsoll_.*)$`).FindAllStringSubmatch(string(rules), -1) {
+		asked++
+		eventually(t, "the real agent to give something to "+m[1], func(ctx context.Context) (bool, error) {
+			found, err := p.Query(ctx, m[1], time.Now())
+			return err == nil && len(found) > 0 && found[0].Labels["node"] == "n1", nil
+		})
+	}
+	if asked < 5 {
+		t.Errorf("only %d rules of agents' own metrics", asked)
+	}
+}
