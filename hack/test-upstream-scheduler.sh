@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 packages=("$@")
-[ ${#packages[@]} -gt 0 ] || packages=(. bind extender filters preemption taint)
+[ ${#packages[@]} -gt 0 ] || packages=(. bind extender filters taint)
 [ -x bin/etcd ] || { echo "no bin/etcd: run make parts first" >&2; exit 1; }
 
 upstream=$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/integration
