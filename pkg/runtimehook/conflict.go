@@ -67,7 +67,7 @@ func (c *conflicts) done(id, pod, container string) {
 	delete(c.pending, id)
 	if ok && was.depth != placedAndBounded {
 		left := "its limits were"
-		if was.depth == boundedAfterwards {
+		if was.depth != placedOnly {
 			left = "its place and limits were"
 		}
 		c.reduced[id] = fmt.Sprintf("container %s of pod %s was not created while the hook adjusted it, so %s left alone at creation: another NRI plugin may adjust the same fields", container, pod, left)
