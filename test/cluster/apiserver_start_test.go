@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -151,14 +152,19 @@ func bringUp(t *testing.T, bin string, changes ...func(*localcluster.Options)) s
 	return localcluster.Layout{Dir: options.Dir}.Kubeconfig()
 }
 
+// freePort is one that a cluster can have, with those after it. It is below those that the kernel gives to
+// connections (net.ipv4.ip_local_port_range): one of them may be taken again before the cluster listens.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 20_000 + rand.IntN(10_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close() // it has served
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port from 20000 to 29999 is free")
+	return 0
 }
 
 // eventually waits for the condition; an error of the condition is final.

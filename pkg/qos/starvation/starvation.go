@@ -2,7 +2,8 @@
 // the CPU for so long that the pod would do better elsewhere. Where it goes is the scheduler's business.
 //
 // A pod starves while it gets less than a small share of what it was lent although it wants to run: tasks of
-// it wait for a CPU most of the time. A job that waits for its data does not want to run and is left alone.
+// it wait for a CPU most of the time. A job that waits for its data does not want to run and is left alone. Getting
+// more for a moment, as in a slice of strategy batchidle, makes up for the time that this feeds it, and no more.
 // Of those that have starved long enough the one with the least work done goes first, one at a time.
 //
 // Units: CPU in thousandths of a core, shares in thousandths, times in seconds.
@@ -67,7 +68,7 @@ func New(args Args) qos.Strategy {
 // memory is lost at a restart, after which every pod has starved for no time.
 type memory struct {
 	at time.Time
-	// starved is for how long each pod has, by UID.
+	// starved is for how long each pod has got nothing, or as good as that, by UID.
 	starved map[string]time.Duration
 	// wait is how long until the next pod may be evicted.
 	wait time.Duration
@@ -85,12 +86,12 @@ func step(args Args, s qos.State, m memory) (qos.Plan, memory) {
 	next.starved = make(map[string]time.Duration, len(s.BatchPods))
 	var due []qos.BatchPod
 	for _, p := range s.BatchPods {
-		hungry, known := starves(args, p)
+		want, known := wants(args, p)
 		switch {
 		case !known:
 			next.starved[p.UID] = m.starved[p.UID]
-		case hungry:
-			next.starved[p.UID] = m.starved[p.UID] + elapsed
+		case want:
+			next.starved[p.UID] = max(m.starved[p.UID]+starving(args, p, elapsed), 0)
 			if next.starved[p.UID] >= time.Duration(args.AfterSeconds)*time.Second {
 				due = append(due, p)
 			}
@@ -104,21 +105,29 @@ func step(args Args, s qos.State, m memory) (qos.Plan, memory) {
 	starved := next.starved[p.UID].Round(time.Second)
 	return qos.Plan{Evictions: []qos.Eviction{{
 		Pod:    p,
-		Reason: fmt.Sprintf("it wants to run and has got less than %d thousandths of what it was lent for %s", args.LeastPermille, starved),
+		Reason: fmt.Sprintf("it wants to run and has got less than %d thousandths of what it was lent, for %s", args.LeastPermille, starved),
 		Inputs: fmt.Sprintf("pod.milliCPU=%d pod.requestMilliCPU=%d pod.cpuSomePermille=%d starvedSeconds=%d",
 			p.MilliCPU.Value, p.RequestMilliCPU, p.CPUSomePermille.Value, int64(starved/time.Second)),
 	}}}, next
 }
 
-// starves says whether a pod gets too little of what it wants; known is false where that was not measured.
-func starves(args Args, p qos.BatchPod) (starves, known bool) {
+// wants says whether a pod wants to run and is owed something; known is false where that was not measured.
+func wants(args Args, p qos.BatchPod) (wants, known bool) {
 	if p.RequestMilliCPU <= 0 {
 		return false, true // nothing was lent, so nothing is owed
 	}
 	if !p.MilliCPU.OK || !p.CPUSomePermille.OK {
 		return false, false
 	}
-	return p.MilliCPU.Value*1000 < p.RequestMilliCPU*args.LeastPermille && p.CPUSomePermille.Value >= args.WaitingPermille, true
+	return p.CPUSomePermille.Value >= args.WaitingPermille, true
+}
+
+// starving is how much longer a pod that wants to run has starved after some time: all of that where it got
+// nothing, none where it got the least that it is owed, and the less the more it got above that. So a moment
+// in which it ran makes up for the time that it would have fed it, and not for all that was before.
+func starving(args Args, p qos.BatchPod, elapsed time.Duration) time.Duration {
+	owed := max(p.RequestMilliCPU*args.LeastPermille/1000, 1)
+	return time.Duration(int64(elapsed) * (owed - min(p.MilliCPU.Value, 1000*owed)) / owed)
 }
 
 // leastWork orders by the work that would be lost. One whose work is not known may have done much.

@@ -15,7 +15,7 @@ func read(v int64) usage.Reading { return usage.Reading{Value: v, OK: true} }
 
 // hungry is a pod that was lent a core, gets none of it and waits for it; done is the work it has behind it.
 func hungry(uid string, doneSeconds int64) qos.BatchPod {
-	return qos.BatchPod{UID: uid, Namespace: "batch", Name: uid, RequestMilliCPU: 1000, MilliCPU: read(10), CPUSomePermille: read(950), DoneCPUMicros: read(doneSeconds * 1e6)}
+	return qos.BatchPod{UID: uid, Namespace: "batch", Name: uid, RequestMilliCPU: 1000, MilliCPU: read(0), CPUSomePermille: read(950), DoneCPUMicros: read(doneSeconds * 1e6)}
 }
 
 var args = Args{AfterSeconds: 60, LeastPermille: 50, WaitingPermille: 500, EverySeconds: 30}
@@ -51,7 +51,9 @@ func TestWhoIsEvictedWhen(t *testing.T) {
 		want string
 	}{
 		"after it has starved for a minute, and again while it is still there": {one(func(int, *qos.BatchPod) {}), "60 a, 90 a"},
-		"a breath in between begins the count anew":                            {one(func(s int, p *qos.BatchPod) { p.MilliCPU = read(10 + 90*int64(btoi(s == 50))) }), "110 a"},
+		"two seconds at 250 of 50 thousandths make up for eight":               {one(func(s int, p *qos.BatchPod) { p.MilliCPU = read(250 * int64(btoi(s == 40 || s == 41))) }), "70 a, 100 a"},
+		"half of what it is owed: it lasts twice as long":                      {one(func(_ int, p *qos.BatchPod) { p.MilliCPU = read(25) }), ""},
+		"two seconds with all the CPU that it was lent make up for 38":         {one(func(s int, p *qos.BatchPod) { p.MilliCPU = read(1000 * int64(btoi(s == 40 || s == 41))) }), "100 a"},
 		"five per cent is enough":                                              {one(func(_ int, p *qos.BatchPod) { p.MilliCPU = read(50) }), ""},
 		"it does not want to run":                                              {one(func(_ int, p *qos.BatchPod) { p.CPUSomePermille = read(100) }), ""},
 		"nothing was lent to it":                                               {one(func(_ int, p *qos.BatchPod) { p.RequestMilliCPU = 0 }), ""},
@@ -123,7 +125,7 @@ func TestAnEvictionSaysWhatItRestsOn(t *testing.T) {
 		got = strategy.Step(qos.State{Now: time.Unix(int64(1000+i), 0), BatchPods: []qos.BatchPod{hungry("a", 5)}}).Evictions
 	}
 	if len(got) != 1 || !strings.Contains(got[0].Reason, "50 thousandths") || !strings.Contains(got[0].Reason, "1m0s") ||
-		got[0].Inputs != "pod.milliCPU=10 pod.requestMilliCPU=1000 pod.cpuSomePermille=950 starvedSeconds=60" {
+		got[0].Inputs != "pod.milliCPU=0 pod.requestMilliCPU=1000 pod.cpuSomePermille=950 starvedSeconds=60" {
 		t.Errorf("eviction %+v", got)
 	}
 }
@@ -151,9 +153,7 @@ func TestNobodyGoesWhoWasNotSeenToStarveForSoLong(t *testing.T) {
 				}
 				s.BatchPods = append(s.BatchPods, p)
 				switch {
-				case s.Blind || unknown:
-				case fed:
-					since[p.UID] = 0
+				case s.Blind || unknown || fed:
 				default:
 					since[p.UID] += step
 				}
