@@ -114,7 +114,7 @@ lending:
 runtimeHook: {mode: Enforce}
 strategies:
 - {name: batchidle, mode: Enforce}
-- {name: starvation, mode: Enforce, args: {afterSeconds: %d}}
+- {name: starvation, mode: Enforce, args: {afterSeconds: %d, leastPermille: 500}} # on two CPUs a little is left now and then
 `, v1alpha1.APIVersion, int(raiseAfter/time.Second), int(starveFor/time.Second))
 	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -411,8 +411,23 @@ func (n *node) testStarvation(t *testing.T, batch *corev1.Pod) {
 			t.Error(err)
 		}
 	}()
-	eventually(t, "the batch pod to be evicted", func(ctx context.Context) (bool, error) {
+	var got v1alpha1.PodUtilization
+	var refused []v1alpha1.ChangeStatus
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the last that was published of the batch pod: %+v; refused: %+v", got, refused)
+		}
+	})
+	waitAtMost(t, 4*starveFor, "the batch pod to be evicted", func(ctx context.Context) (bool, error) {
 		now, err := n.client.CoreV1().Pods(batch.Namespace).Get(ctx, batch.Name, metav1.GetOptions{})
+		if s, err := n.utilization(ctx); err == nil {
+			for _, p := range s.Pods {
+				if p.UID == string(batch.UID) {
+					got = p
+				}
+			}
+			refused = slices.DeleteFunc(s.Changes, func(c v1alpha1.ChangeStatus) bool { return c.Outcome != v1alpha1.OutcomeRefused })
+		}
 		return apierrors.IsNotFound(err) || err == nil && now.DeletionTimestamp != nil, ignoreNotFound(err)
 	})
 	if took := time.Since(begin); took < starveFor {
