@@ -253,7 +253,7 @@ func (s *stage) setup(windows []window, busyCores float64) setup {
 			fmt.Sprintf("other programs used %.1f cores when the demo started: the numbers show them too", busyCores))
 	}
 	for _, w := range windows {
-		if w.Arm != batchAlone && w.RealtimePriority == 0 {
+		if w.Arm.hasService() && w.RealtimePriority == 0 {
 			result.Warnings = append(result.Warnings,
 				"the load generator could not get real-time priority, so its own wait for a CPU is in the latencies of all arms")
 			break
