@@ -3,6 +3,7 @@ package qos
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -30,3 +31,16 @@ func NewFactory[A any](name string, defaults func() A, validate func(A) error, b
 		return build(args), nil
 	}}
 }
+
+// Ranges collects the arguments of a strategy that are out of range.
+type Ranges struct{ errs []error }
+
+// Check adds an error that names the field, its value and its range, where value is not within that.
+func (r *Ranges) Check(field string, value, least, most int64) {
+	if value < least || value > most {
+		r.errs = append(r.errs, fmt.Errorf("%s %d: must be %d to %d", field, value, least, most))
+	}
+}
+
+// Err is all that Check added; nil where that is nothing.
+func (r *Ranges) Err() error { return errors.Join(r.errs...) }

@@ -18,8 +18,6 @@
 package batchcap
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
@@ -66,22 +64,17 @@ func defaults() Args {
 }
 
 func validate(a Args) error {
-	var errs []error
-	between := func(field string, value, low, high int64) {
-		if value < low || value > high {
-			errs = append(errs, fmt.Errorf("%s %d: must be %d to %d", field, value, low, high))
-		}
-	}
-	between("safeLinePermille", a.SafeLinePermille, 100, 1000)
-	between("calmLinePermille", a.CalmLinePermille, min(a.SafeLinePermille, 1000), 1000)
-	between("floorPermille", a.FloorPermille, 5, 500)
-	between("harmPermille", a.HarmPermille, 10, 1000)
-	between("stepPermille", a.StepPermille, 10, 1000)
-	between("deadBandPermille", a.DeadBandPermille, 10, 200)
-	between("raiseAfterSeconds", a.RaiseAfterSeconds, 1, 3600)
-	between("raiseAfterMostSeconds", a.RaiseAfterMostSeconds, min(a.RaiseAfterSeconds, 86_400), 86_400)
-	between("periodMicroseconds", a.PeriodMicroseconds, 1000, 1_000_000)
-	return errors.Join(errs...)
+	var r qos.Ranges
+	r.Check("safeLinePermille", a.SafeLinePermille, 100, 1000)
+	r.Check("calmLinePermille", a.CalmLinePermille, min(a.SafeLinePermille, 1000), 1000)
+	r.Check("floorPermille", a.FloorPermille, 5, 500)
+	r.Check("harmPermille", a.HarmPermille, 10, 1000)
+	r.Check("stepPermille", a.StepPermille, 10, 1000)
+	r.Check("deadBandPermille", a.DeadBandPermille, 10, 200)
+	r.Check("raiseAfterSeconds", a.RaiseAfterSeconds, 1, 3600)
+	r.Check("raiseAfterMostSeconds", a.RaiseAfterMostSeconds, min(a.RaiseAfterSeconds, 86_400), 86_400)
+	r.Check("periodMicroseconds", a.PeriodMicroseconds, 1000, 1_000_000)
+	return r.Err()
 }
 
 // New returns the strategy.

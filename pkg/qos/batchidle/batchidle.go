@@ -21,7 +21,6 @@
 package batchidle
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -56,18 +55,13 @@ func defaults() Args {
 }
 
 func validate(a Args) error {
-	var errs []error
-	between := func(field string, value, low, high int64) {
-		if value < low || value > high {
-			errs = append(errs, fmt.Errorf("%s %d: must be %d to %d", field, value, low, high))
-		}
-	}
-	between("leastPermille", a.LeastPermille, 0, 100)
-	between("windowSeconds", a.WindowSeconds, 10, 3600)
-	between("sliceSeconds", a.SliceSeconds, 1, 10)
-	between("sliceWeight", a.SliceWeight, 1, 50)
-	between("harmPermille", a.HarmPermille, 10, 1000)
-	return errors.Join(errs...)
+	var r qos.Ranges
+	r.Check("leastPermille", a.LeastPermille, 0, 100)
+	r.Check("windowSeconds", a.WindowSeconds, 10, 3600)
+	r.Check("sliceSeconds", a.SliceSeconds, 1, 10)
+	r.Check("sliceWeight", a.SliceWeight, 1, 50)
+	r.Check("harmPermille", a.HarmPermille, 10, 1000)
+	return r.Err()
 }
 
 // New returns the strategy.

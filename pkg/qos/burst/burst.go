@@ -17,8 +17,6 @@
 package burst
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"path"
 	"strconv"
@@ -54,17 +52,12 @@ func Factory() qos.Factory {
 }
 
 func validate(a Args) error {
-	var errs []error
-	between := func(field string, value, low, high int64) {
-		if value < low || value > high {
-			errs = append(errs, fmt.Errorf("%s %d: must be %d to %d", field, value, low, high))
-		}
-	}
-	between("throttledPermille", a.ThrottledPermille, 1, 1000)
-	between("mostPermilleOfQuota", a.MostPermilleOfQuota, 1, 1000)
-	between("safeLinePermille", a.SafeLinePermille, 100, 1000)
-	between("lowerAfterSeconds", a.LowerAfterSeconds, 1, 86_400)
-	return errors.Join(errs...)
+	var r qos.Ranges
+	r.Check("throttledPermille", a.ThrottledPermille, 1, 1000)
+	r.Check("mostPermilleOfQuota", a.MostPermilleOfQuota, 1, 1000)
+	r.Check("safeLinePermille", a.SafeLinePermille, 100, 1000)
+	r.Check("lowerAfterSeconds", a.LowerAfterSeconds, 1, 86_400)
+	return r.Err()
 }
 
 // Knobs are what must be read of a group; it sets the burst alone.

@@ -14,7 +14,6 @@ package starvation
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -47,17 +46,12 @@ func Factory() qos.Factory {
 }
 
 func validate(a Args) error {
-	var errs []error
-	within := func(field string, value, least, most int64) {
-		if value < least || value > most {
-			errs = append(errs, fmt.Errorf("%s %d: must be %d to %d", field, value, least, most))
-		}
-	}
-	within("afterSeconds", a.AfterSeconds, 30, 86_400)
-	within("leastPermille", a.LeastPermille, 1, 1000)
-	within("waitingPermille", a.WaitingPermille, 1, 1000)
-	within("everySeconds", a.EverySeconds, 1, 3600)
-	return errors.Join(errs...)
+	var r qos.Ranges
+	r.Check("afterSeconds", a.AfterSeconds, 30, 86_400)
+	r.Check("leastPermille", a.LeastPermille, 1, 1000)
+	r.Check("waitingPermille", a.WaitingPermille, 1, 1000)
+	r.Check("everySeconds", a.EverySeconds, 1, 3600)
+	return r.Err()
 }
 
 // New returns the strategy. It claims no knob.
