@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,9 +70,7 @@ func remedy(err error) string {
 
 func showAudit(out io.Writer, dir string, r *audit.Report, output string) error {
 	if output == "json" {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		if err := e.Encode(r); err != nil {
+		if err := printJSON(out, r); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	} else {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -130,9 +129,7 @@ func progressTo(w io.Writer) func(what string, done, of int) {
 
 func showBacktest(out io.Writer, report backtestReport, output string) error {
 	if output == "json" {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(report)
+		return printJSON(out, report)
 	}
 	return showBacktestText(out, report)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -111,9 +110,7 @@ func checkFolder(r *check.Result, folder string) error {
 
 func showCheck(out io.Writer, r check.Result, output string) error {
 	if output == "json" {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		if err := e.Encode(r); err != nil {
+		if err := printJSON(out, r); err != nil {
 			return fmt.Errorf("writing the result: %w", err)
 		}
 	} else {

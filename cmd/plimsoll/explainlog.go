@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,9 +82,7 @@ Ends with 0 when the log tells something, 1 when it does not, and 2 when it coul
 			return fmt.Errorf("%w%s", err, remedy(err))
 		}
 		if *output == "json" {
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			err = e.Encode(answer)
+			err = printJSON(cmd.OutOrStdout(), answer)
 		} else {
 			showLog(cmd.OutOrStdout(), q, answer)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -45,9 +44,7 @@ Ends with 0, with 1 when the node publishes nothing, and with 2 when the cluster
 				continue
 			}
 			if *output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(objects[i])
+				return printJSON(cmd.OutOrStdout(), objects[i])
 			}
 			return showNode(cmd.OutOrStdout(), &objects[i], time.Now())
 		}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -108,3 +109,10 @@ const (
 	red   colour = "\x1b[31m"
 	green colour = "\x1b[32m"
 )
+
+// printJSON prints what -o json prints.
+func printJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

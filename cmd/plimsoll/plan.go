@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -45,9 +44,7 @@ Ends with 0 when all is as the strategies want it, 1 when something would change
 			return err
 		}
 		if *output == "json" {
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			err = e.Encode(replayed)
+			err = printJSON(cmd.OutOrStdout(), replayed)
 		} else {
 			showReplayed(cmd.OutOrStdout(), replayed)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -17,9 +16,7 @@ import (
 func showReport(out io.Writer, r planner.Report, output string) error {
 	switch output {
 	case "json":
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return printJSON(out, r)
 	case "csv":
 		return reportCSV(out, r)
 	default:

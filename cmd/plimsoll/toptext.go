@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -18,9 +17,7 @@ import (
 func showFleet(out io.Writer, f fleet.Fleet, output string) error {
 	switch output {
 	case "json":
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(f)
+		return printJSON(out, f)
 	case "csv":
 		return fleetCSV(out, f)
 	default:
