@@ -177,31 +177,32 @@ func call(ctx context.Context, method, address string, timeout time.Duration, in
 
 // awaitListening waits until something takes connections.
 func awaitListening(ctx context.Context, address string) error {
-	deadline := time.Now().Add(answerTimeout)
-	for {
+	return await(ctx, "waiting for "+address+" to listen", func() error {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			return conn.Close()
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("waiting for %s to listen: %w", address, err)
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err != nil {
 			return err
 		}
-	}
+		return conn.Close()
+	})
 }
 
 // awaitHealthy waits until a pod's server answers.
 func awaitHealthy(ctx context.Context, address string) error {
+	return await(ctx, "waiting for "+address+" to answer", func() error {
+		return call(ctx, http.MethodGet, "http://"+address+"/healthz", answerTimeout, nil)
+	})
+}
+
+// await tries until it works, for at most answerTimeout.
+func await(ctx context.Context, what string, try func() error) error {
 	deadline := time.Now().Add(answerTimeout)
 	for {
-		err := call(ctx, http.MethodGet, "http://"+address+"/healthz", answerTimeout, nil)
+		err := try()
 		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("waiting for %s to answer: %w", address, err)
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
