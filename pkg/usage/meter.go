@@ -59,6 +59,25 @@ type point struct {
 	cpuMicros, cpuSome, memorySome, ioSome Reading
 }
 
+func (p point) when() time.Time { return p.at }
+
+// keepWindow adds a point to those of a window, oldest first, in their own memory.
+func keepWindow[P interface{ when() time.Time }](points []P, p P, window time.Duration) []P {
+	// The newest point is always kept; the one before it stays only when it is far enough from its
+	// predecessor to be worth its place.
+	if n := len(points); n >= 2 && points[n-1].when().Sub(points[n-2].when()) < window/pointsPerWindow {
+		points = points[:n-1]
+	}
+	points = append(points, p)
+	// The oldest point is the newest of those that are at least a window old, so that the rates span
+	// the whole window once there is that much history.
+	drop := 0
+	for drop+1 < len(points) && p.when().Sub(points[drop+1].when()) >= window {
+		drop++
+	}
+	return append(points[:0], points[drop:]...)
+}
+
 // history is the points that rates are taken between, oldest first.
 type history struct {
 	first    time.Time
@@ -73,19 +92,7 @@ func (h *history) add(window time.Duration, p point) Rates {
 	if len(h.points) == 0 {
 		h.first = p.at
 	}
-	// The newest point is always kept; the one before it stays only when it is far enough from its
-	// predecessor to be worth its place.
-	if n := len(h.points); n >= 2 && h.points[n-1].at.Sub(h.points[n-2].at) < window/pointsPerWindow {
-		h.points = h.points[:n-1]
-	}
-	h.points = append(h.points, p)
-	// The oldest point is the newest of those that are at least a window old, so that the rates span
-	// the whole window once there is that much history.
-	drop := 0
-	for drop+1 < len(h.points) && p.at.Sub(h.points[drop+1].at) >= window {
-		drop++
-	}
-	h.points = append(h.points[:0], h.points[drop:]...)
+	h.points = keepWindow(h.points, p, window)
 
 	oldest := h.points[0]
 	elapsed := p.at.Sub(oldest.at)

@@ -15,6 +15,8 @@ type sparsePoint struct {
 	value int64
 }
 
+func (p sparsePoint) when() time.Time { return p.at }
+
 // add takes the counter as of now, absent where it was not read, and returns its growth per thousand of time:
 // over the window, or from one measurement to the next where they are further apart than that.
 func (s *sparse) add(window time.Duration, now time.Time, counter Reading) Reading {
@@ -29,18 +31,10 @@ func (s *sparse) add(window time.Duration, now time.Time, counter Reading) Readi
 	return perThousand(Of(from.value), Of(to.value), to.at.Sub(from.at))
 }
 
-// keep is the same as history.add does with its points.
+// keep adds a point. A total that is less than before, or a gap, begins anew.
 func (s *sparse) keep(window time.Duration, p sparsePoint) {
 	if n := len(s.points); n > 0 && (p.value < s.points[n-1].value || p.at.Sub(s.points[n-1].at) > maxRunDelayAge) {
 		s.points = s.points[:0]
 	}
-	if n := len(s.points); n >= 2 && s.points[n-1].at.Sub(s.points[n-2].at) < window/pointsPerWindow {
-		s.points = s.points[:n-1]
-	}
-	s.points = append(s.points, p)
-	drop := 0
-	for drop+1 < len(s.points) && p.at.Sub(s.points[drop+1].at) >= window {
-		drop++
-	}
-	s.points = append(s.points[:0], s.points[drop:]...)
+	s.points = keepWindow(s.points, p, window)
 }
