@@ -173,6 +173,38 @@ func (n *node) installAgent(t *testing.T) {
 	}
 }
 
+// installConfigured installs the agent of the local overlay with another configuration, and with components.
+func (n *node) installConfigured(t *testing.T, config string, components ...string) {
+	t.Helper()
+	folder, err := filepath.Abs(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	relative, err := filepath.Rel(dir, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range components {
+		components[i] = filepath.Join(relative, "components", c)
+	}
+	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%s]
+components: [%s]
+configMapGenerator:
+- {name: plimsoll-agent, namespace: %s, behavior: replace, files: [agent.yaml]}
+`, filepath.Join(relative, "overlays/local"), strings.Join(components, ", "), systemNamespace)
+	for name, content := range map[string]string{"agent.yaml": config, "kustomization.yaml": kustomization} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.cluster.Install(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func isTrue(s *v1alpha1.NodeUtilizationStatus, condition string) bool {
 	return slices.ContainsFunc(s.Conditions, func(c metav1.Condition) bool {
 		return c.Type == condition && c.Status == metav1.ConditionTrue

@@ -95,15 +95,6 @@ func (n *node) haveHistory(t *testing.T) {
 // line: the machine's other work, the control plane's for one, counts as the system's.
 func (n *node) installLending(t *testing.T) {
 	t.Helper()
-	overlay, err := filepath.Abs(filepath.Join(manifests, "overlays/local"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	relative, err := filepath.Rel(dir, overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
 	config := fmt.Sprintf(`apiVersion: %s
 kind: AgentConfiguration
 lending:
@@ -116,21 +107,7 @@ strategies:
 - {name: batchidle, mode: Enforce}
 - {name: starvation, mode: Enforce, args: {afterSeconds: %d, leastPermille: 500}} # on two CPUs a little is left now and then
 `, v1alpha1.APIVersion, int(raiseAfter/time.Second), int(starveFor/time.Second))
-	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [%s]
-components: [%s]
-configMapGenerator:
-- {name: plimsoll-agent, namespace: %s, behavior: replace, files: [agent.yaml]}
-`, relative, filepath.Join(relative, "../../components/eviction"), systemNamespace)
-	for name, content := range map[string]string{"agent.yaml": config, "kustomization.yaml": kustomization} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := n.cluster.Install(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
+	n.installConfigured(t, config, "eviction")
 }
 
 // signal sends a signal to the processes of a pod's container.

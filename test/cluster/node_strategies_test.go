@@ -71,15 +71,6 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 // installStrategies installs the agent of the local overlay with every strategy in mode Enforce.
 func (n *node) installStrategies(t *testing.T) {
 	t.Helper()
-	overlay, err := filepath.Abs(filepath.Join(manifests, "overlays/local"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	relative, err := filepath.Rel(dir, overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
 	args := map[string]string{
 		"realtime":  fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 700000}`, corev1.NamespaceDefault),
 		"batchidle": `{windowSeconds: 3600}`, // no slice while this test looks
@@ -92,20 +83,7 @@ func (n *node) installStrategies(t *testing.T) {
 		}
 		config += "}\n"
 	}
-	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [%s]
-configMapGenerator:
-- {name: plimsoll-agent, namespace: %s, behavior: replace, files: [agent.yaml]}
-`, relative, systemNamespace)
-	for name, content := range map[string]string{"agent.yaml": config, "kustomization.yaml": kustomization} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := n.cluster.Install(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
+	n.installConfigured(t, config)
 	eventually(t, "the agent to protect and publish the node", func(ctx context.Context) (bool, error) {
 		s, err := n.utilization(ctx)
 		return err == nil && isTrue(s, v1alpha1.ConditionBatchProtected) && isTrue(s, v1alpha1.ConditionRuntimeHookReady), ignoreNotFound(err)
