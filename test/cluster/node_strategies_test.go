@@ -73,7 +73,8 @@ func (n *node) installStrategies(t *testing.T) {
 	t.Helper()
 	args := map[string]string{
 		"realtime":  fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 700000}`, corev1.NamespaceDefault),
-		"batchidle": `{windowSeconds: 3600}`, // no slice while this test looks
+		"batchidle": `{windowSeconds: 3600}`,   // no slice while this test looks
+		"batchcap":  `{calmLinePermille: 800}`, // a quota also where real-time priority came before any harm was seen
 	}
 	config := fmt.Sprintf("apiVersion: %s\nkind: AgentConfiguration\nlending: {mode: Enforce}\nruntimeHook: {mode: Enforce}\nstrategies:\n", v1alpha1.APIVersion)
 	for _, f := range all.Factories() {
