@@ -33,6 +33,8 @@ type actor struct {
 	pretended map[string]pretended
 	// evictor is nil where evictions are only told of.
 	evictor *evictor
+	// evicted is how many pods the API server evicted.
+	evicted int64
 	// pending is writes that have not ended yet, by group and knob.
 	pending map[string]unended
 

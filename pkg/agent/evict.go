@@ -111,6 +111,8 @@ func (a *actor) settleEvictions(now time.Time) {
 		outcome, problem := v1alpha1.OutcomeApplied, ""
 		if done.err != nil {
 			outcome, problem = v1alpha1.OutcomeRefused, done.err.Error()
+		} else {
+			a.evicted++
 		}
 		if a.record(now, done.strategy, evictionChange(done.Eviction), outcome, problem) {
 			a.auditor.eviction(now, done)

@@ -99,6 +99,9 @@ func TestAnEvictionIsTriedAndToldOf(t *testing.T) {
 	if c := l.actor.changes; len(c) != 2 || c[0].Outcome != v1alpha1.OutcomeApplied {
 		t.Errorf("changes %+v, want it applied", c)
 	}
+	if l.actor.evicted != 1 {
+		t.Errorf("%d evictions, want the one that was not refused", l.actor.evicted)
+	}
 	all := records(t, auditor, filepath.Join(dir, "audit"))
 	if len(all) != 2 || all[0].Kind != audit.KindEviction || all[0].Error != "the budget allows none" || all[1].Error != "" || all[1].Pod != "jobs/report (one)" {
 		t.Errorf("audit log %+v, want both evictions", all)

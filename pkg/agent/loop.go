@@ -239,6 +239,7 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage, tick []v1alpha1.
 		l.conditions = setCondition(l.conditions, c, at)
 	}
 	status.Conditions, status.Changes = l.conditions, l.actor.changes
+	status.Harm = l.sensor.throttles.totals(l.actor.evicted)
 	l.metrics.show(&status)
 
 	if l.worthPublishing(now, &status) {

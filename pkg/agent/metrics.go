@@ -33,6 +33,7 @@ type metrics struct {
 	pods     *prometheus.GaugeVec
 	pressure *prometheus.GaugeVec
 	capacity *prometheus.GaugeVec
+	harm     *harmCounters
 }
 
 func newMetrics() *metrics {
@@ -70,9 +71,10 @@ func newMetrics() *metrics {
 			Help: "Share of wall time in which some task of the worst group of the class waited for the resource (PSI)."}, []string{"class", "resource"}),
 		capacity: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "plimsoll_capacity",
 			Help: "What the node has: cpu in cores, memory in bytes."}, []string{"resource"}),
+		harm: newHarmCounters(),
 	}
 	m.registry.MustRegister(m.ticks, m.tickSeconds, m.skippedGroups, m.changes, m.undone, m.placements, m.publishes, m.publishSeconds,
-		m.hookConnected, m.nodeWrites, m.lendable, m.cores, m.memory, m.pods, m.pressure, m.capacity,
+		m.hookConnected, m.nodeWrites, m.lendable, m.cores, m.memory, m.pods, m.pressure, m.capacity, m.harm,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -106,6 +108,7 @@ func (m *metrics) show(s *v1alpha1.NodeUtilizationStatus) {
 		m.memory.WithLabelValues(class).Set(float64(r.MemoryBytes))
 	}
 	set(allClasses, s.Node)
+	m.harm.totals = s.Harm
 	m.showLendable(s.Lendable)
 	m.capacity.WithLabelValues("cpu").Set(float64(s.Capacity.MilliCPU) / 1000)
 	m.capacity.WithLabelValues("memory").Set(float64(s.Capacity.MemoryBytes))

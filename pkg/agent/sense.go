@@ -72,6 +72,7 @@ type sensor struct {
 	// askedRealtime are the pods, by UID, that ask for real-time priority or did.
 	askedRealtime map[string]bool
 	bursts        bursts
+	throttles     throttles
 	// hadRealtime are the groups of the pods that an agent before this one gave it.
 	hadRealtime map[string]bool
 	// limits bound batch containers that nothing else bounds.
@@ -181,6 +182,7 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 	s.forgetRealtime(r.Pods)
 	s.bursts.keep(r)
 	s.readRunDelays(r, groups.Pods)
+	s.readThrottles(r, groupOf)
 	for _, c := range groups.BatchContainers {
 		key, err := read(c.Path)
 		if err != nil {

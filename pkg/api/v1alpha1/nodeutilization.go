@@ -72,6 +72,8 @@ type NodeUtilizationStatus struct {
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// lendable is what batch work may use, with the arithmetic behind it; absent without a fresh measurement.
 	Lendable *Lendable `json:"lendable,omitempty"`
+	// harm is what pods of this node suffered since the agent started.
+	Harm *HarmTotals `json:"harm,omitempty"`
 	// cgroupMode is the cgroup hierarchy of the node.
 	// +kubebuilder:validation:Enum=v1;v2;hybrid
 	CgroupMode string `json:"cgroupMode,omitempty"`
@@ -282,6 +284,20 @@ type LendableSum struct {
 	// usedBeyondLent is what they use beyond what they have asked for.
 	// +kubebuilder:validation:Minimum=0
 	UsedBeyondLent int64 `json:"usedBeyondLent"`
+}
+
+// HarmTotals only grow, and begin at 0 again when the agent starts anew. What could not be read is absent, and not 0.
+type HarmTotals struct {
+	// throttledMilliseconds is how long CPU limits stopped latency-sensitive pods: their own limits, which Plimsoll
+	// does not set. Each pod counts for itself, and at most with the time that went by.
+	// +kubebuilder:validation:Minimum=0
+	ThrottledMilliseconds *int64 `json:"throttledMilliseconds,omitempty"`
+	// batchThrottledMilliseconds is how long the quota that all batch work of the node shares stopped it.
+	// +kubebuilder:validation:Minimum=0
+	BatchThrottledMilliseconds *int64 `json:"batchThrottledMilliseconds,omitempty"`
+	// evictions is how many batch pods the API server evicted for the agent.
+	// +kubebuilder:validation:Minimum=0
+	Evictions int64 `json:"evictions"`
 }
 
 // Capability is one thing that the host can or cannot do.
