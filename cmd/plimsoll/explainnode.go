@@ -54,6 +54,14 @@ Ends with 0, with 1 when the node publishes nothing, and with 2 when the cluster
 	return c
 }
 
+// seconds is absent where they are not known.
+func seconds(millis *int64) string {
+	if millis == nil {
+		return absent
+	}
+	return fmt.Sprintf("%.1f", float64(*millis)/1000)
+}
+
 func showNode(out io.Writer, u *v1alpha1.NodeUtilization, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	s := &u.Status
@@ -86,6 +94,10 @@ func showNode(out io.Writer, u *v1alpha1.NodeUtilization, now time.Time) error {
 		if l.Reason != "" {
 			fmt.Fprintln(w, "why:", l.Reason)
 		}
+	}
+	if h := s.Harm; h != nil {
+		fmt.Fprintf(w, "\nSINCE THE AGENT STARTED\tSECONDS\nservices stopped by their own CPU limits, over all pods\t%s\nbatch stopped by its quota\t%s\nbatch pods evicted: %d\n",
+			seconds(h.ThrottledMilliseconds), seconds(h.BatchThrottledMilliseconds), h.Evictions)
 	}
 	if len(s.Conditions) > 0 {
 		fmt.Fprintf(w, "\nCONDITION\tSTATUS\tWHY\n")

@@ -93,9 +93,25 @@ func TestThePageWorksInChromium(t *testing.T) {
 			for i, l := range lines {
 				c := l.CPUHours
 				want := []string{l.Name, percent(l.Coverage), ofNode(c, c.Capacity), amount(c.Requested), amount(c.Used), ofNode(c, c.Batch), ofNode(c, c.Lent), ofNode(c, c.CouldBeLent)}
-				if got := rows[i][:8]; strings.Join(got, "|") != strings.Join(want, "|") {
+				switch id {
+				case "nodes":
+					want = append(want, percent(l.UsedP50), percent(l.UsedP99), percent(l.UsedMax))
+				case "workloads":
+					want = append(want, fmt.Sprintf("%.2f", l.UsedP50), fmt.Sprintf("%.2f", l.UsedP99), fmt.Sprintf("%.2f", l.UsedMax))
+				}
+				want = append(want, amount(l.GiBHours.Used), amountOf(l.PressureMinutes), amountOf(l.ThrottledPodMinutes), amountOf(l.BatchThrottledMinutes), count(l.Evictions))
+				if got := rows[i]; strings.Join(got, "|") != strings.Join(want, "|") {
 					t.Errorf("%s row %d is %q, want %q", id, i, got, want)
 				}
+			}
+		}
+		tiles := inPage[map[string]string](t, ctx, `Object.fromEntries([...document.querySelectorAll(".tiles li")].map(l => [l.firstChild.textContent, l.querySelector("b").textContent]))`)
+		for tile, want := range map[string]string{
+			"CPU used": ratio(r.Fleet.CPUHours.Used, r.Fleet.CPUHours.Capacity), "Under pressure": amountOf(r.Fleet.PressureMinutes) + " min",
+			"Services throttled": amountOf(r.Fleet.ThrottledPodMinutes) + " min", "Batch held back": amountOf(r.Fleet.BatchThrottledMinutes) + " min", "Evicted": count(r.Fleet.Evictions),
+		} {
+			if tiles[tile] != want {
+				t.Errorf("tile %s says %q, want %q", tile, tiles[tile], want)
 			}
 		}
 		if got, want := inPage[float64](t, ctx, `charts[0].data[3][10]`), *r.Series.Used[10]; got != want {
@@ -201,7 +217,7 @@ func keepScreenshot(t *testing.T, ctx context.Context, name string) { //nolint:r
 	if dir == "" {
 		return
 	}
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1100, 1200), chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`)); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1100, 1200), chromedp.Evaluate[chromedp.Void](`(draw(), scrollTo(0, 0))`)); err != nil {
 		t.Fatal(err)
 	}
 	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())

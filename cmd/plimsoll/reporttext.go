@@ -52,6 +52,29 @@ func ofNode(b planner.Balance, v float64) string {
 	return amount(v)
 }
 
+// amountOf and count are absent where they are not known.
+func amountOf(v *float64) string {
+	if v == nil {
+		return absent
+	}
+	return amount(*v)
+}
+
+func count(v *float64) string {
+	if v == nil {
+		return absent
+	}
+	return strconv.FormatFloat(*v, 'f', 0, 64)
+}
+
+// known is an amount of harm in a sentence.
+func known(v *float64, of string) string {
+	if v == nil {
+		return "an unknown number of " + of
+	}
+	return count(v) + " " + of
+}
+
 func reportText(out io.Writer, r planner.Report) error {
 	buffered := bufio.NewWriter(out)
 	w := tabwriter.NewWriter(buffered, 0, 0, 2, ' ', 0)
@@ -67,7 +90,9 @@ func reportText(out io.Writer, r planner.Report) error {
 	fmt.Fprintf(w, "memory, GiB-hours:\tcapacity %s\trequested %s (%s)\tused %s (%s)\tlent %s (%s)\tcould be lent %s (%s)\n", amount(m.Capacity), amount(m.Requested), ratio(m.Requested, m.Capacity),
 		amount(m.Used), ratio(m.Used, m.Capacity), amount(m.Lent), ratio(m.Lent, m.Capacity), amount(m.CouldBeLent), ratio(m.CouldBeLent, m.Capacity))
 	_ = w.Flush() // columns of their own from here; the buffer keeps the first error
-	fmt.Fprintf(buffered, "gain: batch used %s core-hours; harm: %.0f node-minutes under pressure (waiting for CPU %g %% of the time or more)\n", amount(b.Batch), r.Fleet.PressureMinutes, 100*r.Options.PressureRatio)
+	fmt.Fprintf(buffered, "gain: batch used %s core-hours\n", amount(b.Batch))
+	fmt.Fprintf(buffered, "harm: services waited for CPU %g %% of the time or more for %s; their own limits stopped them for %s; batch was stopped by its quota for %s; %s\n", 100*r.Options.PressureRatio,
+		known(r.Fleet.PressureMinutes, "node-minutes"), known(r.Fleet.ThrottledPodMinutes, "pod-minutes"), known(r.Fleet.BatchThrottledMinutes, "node-minutes"), known(r.Fleet.Evictions, "batch pods evicted"))
 	if worst := r.Worst; worst != nil {
 		fmt.Fprintf(buffered, "worst step: %s, %d nodes under pressure, worst %s (%s of the time, %s of its CPU used)\n", worst.At.Format("2006-01-02 15:04"), worst.NodesUnderPressure, worst.Node, percent(worst.PressureRatio), percent(worst.UsedShare))
 	}
@@ -90,14 +115,15 @@ func textLines(out io.Writer, head string, lines []planner.Line) {
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\n%s\tCOVERED\tCAPACITY core-h\tREQUESTED\tUSED\tBATCH\tLENT\tCOULD BE LENT\tPRESSURE min\n", head)
+	fmt.Fprintf(w, "\n%s\tCOVERED\tCAPACITY core-h\tREQUESTED\tUSED\tBATCH\tLENT\tCOULD BE LENT\tPRESSURE min\tTHROTTLED min\tBATCH HELD min\tEVICTED\n", head)
 	for i, l := range lines {
 		if i == mostLines {
 			fmt.Fprintf(w, "and %d more\n", len(lines)-i)
 			break
 		}
 		c := l.CPUHours
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, percent(l.Coverage), ofNode(c, c.Capacity), amount(c.Requested), amount(c.Used), ofNode(c, c.Batch), ofNode(c, c.Lent), ofNode(c, c.CouldBeLent), ofNode(c, l.PressureMinutes))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, percent(l.Coverage), ofNode(c, c.Capacity), amount(c.Requested), amount(c.Used), ofNode(c, c.Batch), ofNode(c, c.Lent), ofNode(c, c.CouldBeLent),
+			amountOf(l.PressureMinutes), amountOf(l.ThrottledPodMinutes), amountOf(l.BatchThrottledMinutes), count(l.Evictions))
 	}
 	_ = w.Flush() // the buffer below keeps the first error
 }
@@ -122,22 +148,30 @@ func textOver(out io.Writer, all []planner.OverProvisioned) {
 func reportCSV(out io.Writer, r planner.Report) error {
 	w := csv.NewWriter(out)
 	_ = w.Write(strings.Split("kind,name,pool,coverage,cpu_capacity_core_hours,cpu_requested_core_hours,cpu_used_core_hours,cpu_batch_core_hours,cpu_lent_core_hours,"+
-		"cpu_could_be_lent_core_hours,memory_capacity_gib_hours,memory_requested_gib_hours,memory_used_gib_hours,used_p50,used_p95,used_p99,used_max,pressure_minutes,cost", ",")) // kept until Error
-	exact := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+		"cpu_could_be_lent_core_hours,memory_capacity_gib_hours,memory_requested_gib_hours,memory_used_gib_hours,used_p50,used_p95,used_p99,used_max,pressure_minutes,throttled_pod_minutes,batch_throttled_minutes,evictions,cost", ",")) // kept until Error
 	for _, kind := range []struct {
 		name  string
 		lines []planner.Line
 	}{{"fleet", []planner.Line{r.Fleet}}, {"pool", r.Pools}, {"node", r.Nodes}, {"namespace", r.Namespaces}, {"workload", r.Workloads}} {
 		for _, l := range kind.lines {
 			c, m := l.CPUHours, l.GiBHours
-			ofNodes := map[int]bool{1: true, 4: true, 5: true, 6: true, 7: true, 14: true, 15: true}
+			// What a workload does not have, and what is not known, is empty, and not zero.
+			ofNodes := func(v float64) *float64 {
+				if c.Capacity == 0 {
+					return nil
+				}
+				return &v
+			}
 			row := []string{kind.name, l.Name, l.Pool}
-			for i, v := range []float64{l.Coverage, c.Capacity, c.Requested, c.Used, c.Batch, c.Lent, c.CouldBeLent, m.Capacity, m.Requested, m.Used, l.UsedP50, l.UsedP95, l.UsedP99, l.UsedMax, l.PressureMinutes, l.Cost} {
-				if c.Capacity == 0 && ofNodes[i] { // what a workload does not have is empty, and not zero
+			for _, v := range []*float64{
+				&l.Coverage, ofNodes(c.Capacity), &c.Requested, &c.Used, ofNodes(c.Batch), ofNodes(c.Lent), ofNodes(c.CouldBeLent), ofNodes(m.Capacity), &m.Requested, &m.Used,
+				&l.UsedP50, &l.UsedP95, &l.UsedP99, &l.UsedMax, l.PressureMinutes, l.ThrottledPodMinutes, l.BatchThrottledMinutes, l.Evictions, ofNodes(l.Cost),
+			} {
+				if v == nil {
 					row = append(row, "")
 					continue
 				}
-				row = append(row, exact(v))
+				row = append(row, strconv.FormatFloat(*v, 'g', -1, 64))
 			}
 			_ = w.Write(row)
 		}

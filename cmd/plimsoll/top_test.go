@@ -39,6 +39,7 @@ func someNodes() []v1alpha1.NodeUtilization {
 				MilliCPU:    v1alpha1.LendableSum{Computed: 7000, Published: 6200, Lent: 5000, ForecastPeak: 4800},
 				MemoryBytes: v1alpha1.LendableSum{Computed: 20 << 30, Published: 20 << 30, Lent: 8 << 30}, Reason: "raised slowly: the least of the last 600 s",
 			},
+			Harm:       &v1alpha1.HarmTotals{ThrottledMilliseconds: new(int64(83_250)), Evictions: 2},
 			CgroupMode: "v2", KernelVersion: "6.12", Strategies: []v1alpha1.StrategyStatus{{Name: "batchidle", Mode: "Enforce"}},
 		}),
 		node("general-1", 4*time.Second, v1alpha1.NodeUtilizationStatus{

@@ -37,6 +37,11 @@ func dashboards() []dashboard {
 				`sum by (pool) (plimsoll:node_used{resource="cpu",class="All"} * on (node) group_left (pool) (plimsoll:node_capacity{resource="cpu"} > bool 0)) / sum by (pool) (plimsoll:node_capacity{resource="cpu"})`}}},
 			{"Nodes whose services wait for CPU a tenth of the time", "none", "", []line{{"nodes", `count(plimsoll:node_pressure_ratio{resource="cpu"} >= 0.1) or vector(0)`}}},
 			{"Services wait most on", "percentunit", "", []line{{"{{node}}", `topk(10, plimsoll:node_pressure_ratio{resource="cpu"})`}}},
+			{"Harm, in minutes an hour", "none", "How long their own CPU limits stopped services, summed over pods, and how long its quota stopped batch, summed over nodes.", []line{
+				{"services throttled", `sum(increase(plimsoll:node_throttled_seconds_total{class="LatencySensitive"}[1h])) / 60`},
+				{"batch held back", `sum(increase(plimsoll:node_throttled_seconds_total{class="Batch"}[1h])) / 60`},
+			}},
+			{"Batch pods evicted in an hour", "none", "", []line{{"evicted", `sum(increase(plimsoll:node_evictions_total[1h]))`}}},
 			{"Memory of the fleet", "bytes", "", []line{
 				{"capacity", `sum(plimsoll:node_capacity{resource="memory"})`}, {"requested", `sum(plimsoll:node_requested{resource="memory"})`},
 				{"used", `sum(plimsoll:node_used{resource="memory",class="All"})`}, {"lent", `sum(plimsoll:node_lendable{resource="memory",kind="lent"})`},
@@ -48,6 +53,8 @@ func dashboards() []dashboard {
 			}},
 			{"Lending", "none", "Computed is the arithmetic, published what the Node offers, lent what batch pods asked for; in cores.", []line{{"{{kind}}", `plimsoll:node_lendable{resource="cpu"` + node + `}`}}},
 			{"Services wait for CPU", "percentunit", "Share of the time.", []line{{"waiting", `plimsoll:node_pressure_ratio{resource="cpu"` + node + `}`}}},
+			{"Stopped by CPU limits, in minutes an hour", "none", "LatencySensitive: by their own limits, summed over pods. Batch: by the quota of all batch.", []line{{"{{class}}", `increase(plimsoll:node_throttled_seconds_total{node="$node"}[1h]) / 60`}}},
+			{"Batch pods evicted in an hour", "none", "", []line{{"evicted", `increase(plimsoll:node_evictions_total{node="$node"}[1h])`}}},
 			{"Memory", "bytes", "", []line{{"capacity", `plimsoll:node_capacity{resource="memory"` + node + `}`}, {"{{class}}", `plimsoll:node_used{resource="memory"` + node + `}`}}},
 		}},
 		{uid: "plimsoll-service", title: "Plimsoll: service", variables: [][2]string{{"namespace", "plimsoll:workload_used"}, {"workload", "plimsoll:workload_used"}}, panels: []panel{

@@ -53,6 +53,8 @@ func seen(at time.Time, node string, capacity, used int64) Seen {
 		Pods:     []v1alpha1.PodUtilization{{UID: "u1", Resources: v1alpha1.Resources{MilliCPU: 300}}, {UID: "u2", Resources: v1alpha1.Resources{MilliCPU: 400}}, {UID: "gone", Resources: v1alpha1.Resources{MilliCPU: 9000}}},
 		Lendable: &v1alpha1.Lendable{MilliCPU: v1alpha1.LendableSum{Computed: 2000, Published: 1800, Lent: 1500}},
 	}}
+	minutes := int64(at.Sub(start) / time.Minute)
+	u.Status.Harm = &v1alpha1.HarmTotals{ThrottledMilliseconds: ptr.To(6000 * minutes), BatchThrottledMilliseconds: ptr.To(3000 * minutes), Evictions: minutes / 5}
 	u.Name = node
 	return Seen{
 		At: at, PoolLabel: "pool", Utilizations: []v1alpha1.NodeUtilization{u}, Pods: []corev1.Pod{api, batch, done},
@@ -113,12 +115,17 @@ func TestWhatIsRecordedIsReported(t *testing.T) {
 	if diff := cmp.Diff(planner.Balance{Capacity: 4, Requested: 2, Used: 1, Batch: 0.4, Lent: 1.5, CouldBeLent: 1.8}, round(r.Fleet.CPUHours)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if n := r.Nodes[0]; n.Pool != "trading" || n.Coverage != 1 || n.PressureMinutes != 60 {
+	if n := r.Nodes[0]; n.Pool != "trading" || n.Coverage != 1 || *n.PressureMinutes != 60 {
 		t.Errorf("%+v, want a node of pool trading that was measured all the time, under pressure for an hour", n)
 	}
 	var names []string
 	for _, w := range r.Workloads {
 		names = append(names, fmt.Sprintf("%s %s %.1f of %.1f", w.Name, w.Pool, w.CPUHours.Used, w.CPUHours.Requested))
+	}
+	// From the first reading to the last are 55 minutes: 6 s of each stopped services, 3 s batch; one pod each time.
+	wantHarm := planner.Harm{PressureMinutes: ptr.To(60.0), ThrottledPodMinutes: ptr.To(5.5), BatchThrottledMinutes: ptr.To(2.75), Evictions: ptr.To(11.0)}
+	if diff := cmp.Diff(wantHarm, r.Fleet.Harm); diff != "" {
+		t.Errorf("harm (-want +got):\n%s", diff)
 	}
 	want := []string{"payments/Deployment/api LatencySensitive 0.3 of 2.0", "payments/Deployment/risk Batch 0.4 of 1.5"}
 	if diff := cmp.Diff(want, names); diff != "" {
@@ -176,6 +183,10 @@ func TestBrokenHistoriesAreToldOfAndGiveNoWrongTotal(t *testing.T) {
 				return true
 			},
 			planner.Balance{Capacity: 6, Requested: 2, Used: 1, Batch: 0.4, Lent: 1.5, CouldBeLent: 1.8}, "n1 from 4 to 8 cores at 2026-03-01 00:30",
+		},
+		"an agent that does not tell of harm yet": {
+			func(_ int, s *Seen) bool { s.Utilizations[0].Status.Harm = nil; return true },
+			planner.Balance{Capacity: 4, Requested: 2, Used: 1, Batch: 0.4, Lent: 1.5, CouldBeLent: 1.8}, "the evictions of 1 nodes are not in the history all the time",
 		},
 		"an empty cluster": {
 			func(_ int, s *Seen) bool { s.Utilizations = nil; return true }, planner.Balance{}, "no node in this period",

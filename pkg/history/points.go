@@ -65,6 +65,16 @@ func (s Seen) Points() (points []Point, left []string) {
 				both(v1alpha1.Resources{MilliCPU: of(l.MilliCPU), MemoryBytes: of(l.MemoryBytes)}, "__name__", NodeLendable, "node", u.Name, "kind", kind)
 			}
 		}
+		if h := u.Status.Harm; h != nil {
+			throttled := func(class v1alpha1.Class, millis *int64) {
+				if millis != nil {
+					add(float64(*millis)/1000, "__name__", NodeThrottled, "node", u.Name, "class", string(class))
+				}
+			}
+			throttled(v1alpha1.ClassLatencySensitive, h.ThrottledMilliseconds)
+			throttled(v1alpha1.ClassBatch, h.BatchThrottledMilliseconds)
+			add(float64(h.Evictions), "__name__", NodeEvictions, "node", u.Name)
+		}
 		for _, p := range u.Status.Pods {
 			if w := loads[p.UID]; w != nil {
 				w.measured = true

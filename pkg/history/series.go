@@ -13,6 +13,12 @@ const (
 	// NodePressure is the share of time in which some latency-sensitive task waited for a CPU.
 	NodePressure = "plimsoll:node_pressure_ratio"
 
+	// NodeThrottled counts seconds and has the label class: LatencySensitive is how long their own limits stopped
+	// services, summed over pods, Batch how long the quota of all batch work stopped it. NodeEvictions counts the batch
+	// pods that were evicted. Both begin at 0 again when the agent starts anew, and have no label resource.
+	NodeThrottled = "plimsoll:node_throttled_seconds_total"
+	NodeEvictions = "plimsoll:node_evictions_total"
+
 	// WorkloadRequested and WorkloadUsed have labels namespace, workload, class and resource.
 	WorkloadRequested = "plimsoll:workload_requested"
 	WorkloadUsed      = "plimsoll:workload_used"

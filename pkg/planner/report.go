@@ -46,6 +46,10 @@ type NodeHistory struct {
 	CPU, Memory Amounts
 	// Pressure is the share of time in which some latency-sensitive task waited for a CPU.
 	Pressure []float64
+	// ThrottledSeconds, BatchThrottledSeconds and Evictions are counters, which begin at 0 again when the agent of the
+	// node starts anew: how long their own limits stopped services, summed over pods; how long the quota of all
+	// batch work stopped it; batch pods that were evicted.
+	ThrottledSeconds, BatchThrottledSeconds, Evictions []float64
 }
 
 // WorkloadHistory is what is known of one workload over all nodes.
@@ -89,9 +93,8 @@ type Line struct {
 	UsedP95 float64 `json:"usedP95"`
 	UsedP99 float64 `json:"usedP99"`
 	UsedMax float64 `json:"usedMax"`
-	// PressureMinutes is how long latency-sensitive work waited more than PressureRatio of the time.
-	PressureMinutes float64 `json:"pressureMinutes"`
-	Cost            float64 `json:"cost,omitempty"`
+	Harm
+	Cost float64 `json:"cost,omitempty"`
 }
 
 // Hour is the fleet in one hour of the day (UTC): shares of the capacity that was measured.

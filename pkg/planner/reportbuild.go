@@ -22,6 +22,7 @@ type ReportBuilder struct {
 	remarks []string
 
 	partial, changed, noRequests []string
+	unknownHarm                  harmGaps
 }
 
 // sums are over the nodes that were measured in a step.
@@ -85,6 +86,12 @@ func (o ReportOptions) balance(a *Amounts, unit float64) (b Balance, steps int) 
 	return Balance{b.Capacity * scale, b.Requested * scale, b.Used * scale, b.Batch * scale, b.Lent * scale, b.CouldBeLent * scale}, steps
 }
 
+// measured reports whether a step of a node is in its sums.
+func measured(n *NodeHistory, step int) bool {
+	capacity, used, requested := at(n.CPU.Capacity, step), at(n.CPU.Used, step), at(n.CPU.Requested, step)
+	return capacity > 0 && !math.IsNaN(used) && (n.CPU.Requested == nil || !math.IsNaN(requested))
+}
+
 // AddNode adds a node. Nodes without any measurement are told of and are in no total.
 func (b *ReportBuilder) AddNode(n NodeHistory) {
 	line := Line{Name: n.Name, Pool: n.Pool}
@@ -105,7 +112,7 @@ func (b *ReportBuilder) AddNode(n NodeHistory) {
 	need := nodeNeed{name: n.Name}
 	for i := range b.o.Steps {
 		capacity, used := at(n.CPU.Capacity, i), at(n.CPU.Used, i)
-		if math.IsNaN(capacity) || math.IsNaN(used) || capacity <= 0 || n.CPU.Requested != nil && math.IsNaN(at(n.CPU.Requested, i)) {
+		if !measured(&n, i) {
 			continue
 		}
 		shares = append(shares, used/capacity)
@@ -114,7 +121,6 @@ func (b *ReportBuilder) AddNode(n NodeHistory) {
 		need.capacityMemory, need.requestedMemory = orZero(at(n.Memory.Capacity, i)), orZero(at(n.Memory.Requested, i))
 		b.addStep(i, &n, capacity, used)
 		if p := at(n.Pressure, i); p >= b.o.PressureRatio {
-			line.PressureMinutes += float64(b.o.StepSeconds) / 60
 			b.fleet.pressed(i, n.Name, p, used/capacity)
 		}
 	}
@@ -122,6 +128,7 @@ func (b *ReportBuilder) AddNode(n NodeHistory) {
 		need.onlineMean /= float64(steps)
 		b.last = append(b.last, need)
 	}
+	line.Harm = b.harm(&n)
 	line.spread(shares)
 	b.price(&line)
 	b.nodes = append(b.nodes, line)
@@ -237,7 +244,7 @@ func groupLines(lines []Line, name func(Line) string) []Line {
 		g := groups[n]
 		g.CPUHours.add(l.CPUHours)
 		g.GiBHours.add(l.GiBHours)
-		g.PressureMinutes += l.PressureMinutes
+		g.Harm = g.plus(l.Harm)
 		g.Cost += l.Cost
 		g.Coverage += l.Coverage
 		members[n]++

@@ -183,7 +183,8 @@ func (b *ReportBuilder) allRemarks() []string {
 	some("%d nodes were not measured all the time, and their sums are over the steps in which they were: %s", b.partial)
 	some("the capacity of %d nodes changed, and each step counts with what it was then: %s", b.changed)
 	some("the history has no requests of %d nodes: they count as 0 in the sums, and no node is called dispensable by requests: %s", b.noRequests)
-	return append(remarks, "throttled minutes and evictions are not in the history: harm is told by pressure alone")
+	b.harmRemarks(some)
+	return remarks
 }
 
 // Remark adds a remark about where the history came from.

@@ -58,6 +58,9 @@ func (n *node) testPlanner(t *testing.T, batch *corev1.Pod) {
 	if len(r.Nodes) != 1 || r.Nodes[0].Name != name || r.Nodes[0].Pool != "linux" || r.Fleet.CPUHours.Used <= 0 || r.Fleet.CPUHours.Batch <= 0 || r.Fleet.CPUHours.Used > r.Fleet.CPUHours.Capacity {
 		t.Errorf("the report of the node: %+v", r.Fleet)
 	}
+	if h := r.Fleet.Harm; h.ThrottledPodMinutes == nil || h.BatchThrottledMinutes == nil || h.Evictions == nil {
+		t.Errorf("the harm on the node is not known: %+v: %q", h, r.Remarks)
+	}
 	found := ""
 	for _, w := range r.Workloads {
 		if w.Pool == "Batch" && w.CPUHours.Used > 0 {

@@ -73,7 +73,9 @@ document.querySelectorAll("table.data thead button").forEach(button => button.ad
   const up = head.getAttribute("aria-sort") === "descending" || column === 0 && head.getAttribute("aria-sort") !== "ascending";
   [...head.parentElement.cells].forEach(c => c.removeAttribute("aria-sort"));
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const value = row => column === 0 ? row.cells[0].textContent : parseFloat(row.cells[column].textContent);
+  // What is not known goes below what is.
+  const number = text => Number.isNaN(parseFloat(text)) ? -1 : parseFloat(text);
+  const value = row => column === 0 ? row.cells[0].textContent : number(row.cells[column].textContent);
   const order = (a, b) => { const x = value(a), y = value(b); return x < y ? -1 : x > y ? 1 : 0; };
   [...body.rows].sort((a, b) => up ? order(a, b) : order(b, a)).forEach(r => body.append(r));
 }));

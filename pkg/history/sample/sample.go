@@ -55,8 +55,8 @@ func (o Options) day(ctx context.Context, dir string, day int) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	start := o.Start.Add(time.Duration(day) * 24 * time.Hour)
-	refs := make([]storage.SeriesRef, 0, 16*o.Nodes)
-	names := make([]labels.Labels, 0, 16*o.Nodes)
+	refs := make([]storage.SeriesRef, 0, 19*o.Nodes)
+	names := make([]labels.Labels, 0, 19*o.Nodes)
 	for at := start; at.Before(start.Add(24 * time.Hour)); at = at.Add(o.Step) {
 		a := w.Appender(ctx)
 		i := 0
@@ -95,6 +95,15 @@ func daylight(at time.Time) float64 {
 	return 0.5 - 0.5*math.Cos(2*math.Pi*(float64(at.Unix()%86400)/86400-4.0/24))
 }
 
+// daylit is the hours that daylight adds up to from start to at: its integral, so that counters only grow.
+func daylit(start, at time.Time) float64 {
+	until := func(t time.Time) float64 {
+		hours := float64(t.Unix()) / 3600
+		return hours/2 - 24/(4*math.Pi)*math.Sin(2*math.Pi*(hours-4)/24)
+	}
+	return until(at) - until(start)
+}
+
 // thousandths keeps numbers as short as measured ones are.
 func thousandths(v float64) float64 { return math.Round(1000*v) / 1000 }
 
@@ -117,6 +126,11 @@ func (o Options) node(n int, at time.Time, add func(func() labels.Labels, float6
 			return labels.FromStrings(append([]string{"__name__", metric, "node", name, "resource", resource}, rest...)...)
 		}
 	}
+	counter := func(metric string, rest ...string) func() labels.Labels {
+		return func() labels.Labels {
+			return labels.FromStrings(append([]string{"__name__", metric, "node", name}, rest...)...)
+		}
+	}
 	add(series(history.NodeCapacity, "cpu", "pool", pool), capacity)
 	add(series(history.NodeRequested, "cpu"), capacity*(0.55+0.03*float64(n%6)))
 	add(series(history.NodeUsed, "cpu", "class", "All"), thousandths(online+system+batch))
@@ -126,6 +140,10 @@ func (o Options) node(n int, at time.Time, add func(func() labels.Labels, float6
 	add(series(history.NodeLendable, "cpu", "kind", "published"), thousandths(0.95*lendable))
 	add(series(history.NodeLendable, "cpu", "kind", "lent"), thousandths(0.95*lent))
 	add(series(history.NodePressure, "cpu"), thousandths(pressure))
+	hours := at.Sub(o.Start).Hours()
+	add(counter(history.NodeThrottled, "class", "LatencySensitive"), thousandths(90*float64(n%3)*daylit(o.Start, at)))
+	add(counter(history.NodeThrottled, "class", "Batch"), thousandths(40*daylit(o.Start, at)))
+	add(counter(history.NodeEvictions), math.Floor(hours*float64(n%4)/20))
 	add(series(history.NodeCapacity, "memory", "pool", pool), memory)
 	add(series(history.NodeRequested, "memory"), 0.6*used)
 	add(series(history.NodeUsed, "memory", "class", "All"), math.Round(used*(0.35+0.2*daylight(at)))) //nolint:mnd // made up
