@@ -25,8 +25,10 @@ func realtimeState(tr *tree, pod string, asks bool) qos.State {
 		return is
 	}
 	tier, container := path.Dir(pod), path.Join(pod, containerID)
+	other := path.Dir(tr.bestEffortPod())
 	return qos.State{Groups: []qos.Group{
 		{Path: tr.Kubepods, Kind: qos.KindTier, Settings: settings(tr.Kubepods)},
+		{Path: other, Kind: qos.KindTier, Settings: settings(other)},
 		{Path: tier, Kind: qos.KindTier, Settings: settings(tier)},
 		{Path: pod, Kind: qos.KindPod, Namespace: "pay", Realtime: asks, Settings: settings(pod)},
 		{Path: container, Kind: qos.KindContainer, Namespace: "pay", Realtime: asks, Settings: settings(container)},

@@ -104,12 +104,21 @@ func step(args Args, s qos.State) qos.Plan {
 		want(g, qos.CPURealtimeRuntime, strconv.FormatInt(micros, 10), "the kernel counts real-time tasks by group")
 	}
 	share := args.PodsBudgetMicroseconds / int64(max(len(pods), 1))
+	heardIn := map[string]int64{} // pods that are heard, by the tier's group
+	for pod := range pods {
+		heardIn[path.Dir(pod)]++
+	}
 	for _, g := range s.Groups {
 		_, heard := pods[g.Path]
 		siblings := pods[path.Dir(g.Path)]
 		switch {
-		case g.Kind == qos.KindTier && len(pods) > 0:
+		case g.Kind == qos.KindTier && len(pods) > 0 && top(g, s):
 			budget(g, args.NodeBudgetMicroseconds)
+		case g.Kind == qos.KindTier && heardIn[g.Path] > 0:
+			// In proportion to its pods: the kernel refuses siblings that have more than their parent together.
+			budget(g, args.NodeBudgetMicroseconds*heardIn[g.Path]/int64(len(pods)))
+		case g.Kind == qos.KindTier && len(pods) > 0 && holds(g, s):
+			want(g, qos.CPURealtimeRuntime, "0", "another tier can have it: no pod of this one asks for real-time priority")
 		case g.Kind == qos.KindPod && heard:
 			budget(g, share)
 		case g.Kind == qos.KindContainer && g.Realtime && siblings > 0:
@@ -130,6 +139,11 @@ func step(args Args, s qos.State) qos.Plan {
 	return plan
 }
 
+// top says whether a tier is the one that all pods are in.
+func top(g qos.Group, s qos.State) bool {
+	return !slices.ContainsFunc(s.Groups, func(above qos.Group) bool { return above.Kind == qos.KindTier && above.Path == path.Dir(g.Path) })
+}
+
 // holds says that a group that needs no budget any more has one that can be taken: the kernel refuses to take
 // that of a group which has real-time threads, or groups with a budget below it.
 func holds(g qos.Group, s qos.State) bool {
@@ -143,6 +157,6 @@ func holds(g qos.Group, s qos.State) bool {
 	}
 	return !slices.ContainsFunc(s.Groups, func(c qos.Group) bool {
 		below := c.Settings[qos.CPURealtimeRuntime]
-		return c.Kind == qos.KindContainer && path.Dir(c.Path) == g.Path && (!below.OK || below.Value != "0")
+		return path.Dir(c.Path) == g.Path && (!below.OK || below.Value != "0")
 	})
 }

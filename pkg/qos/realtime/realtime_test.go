@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +25,7 @@ func node(budgets bool, pods ...aPod) qos.State {
 	}
 	s := qos.State{Groups: []qos.Group{
 		{Path: "/kubepods", Kind: qos.KindTier, Settings: settings(qos.PolicyNoThreads)},
+		{Path: "/kubepods/besteffort", Kind: qos.KindTier, Settings: settings(qos.PolicyNoThreads)},
 		{Path: "/kubepods/burstable", Kind: qos.KindTier, Settings: settings(qos.PolicyNoThreads)},
 	}}
 	for _, p := range pods {
@@ -145,7 +147,7 @@ func TestAPodThatAsksNoMoreGivesItsBudgetBackFromTheBottom(t *testing.T) {
 		{"/burstable/p/a cpu.policy other", "/burstable/p/b cpu.rt.runtime 0"},
 		{"/burstable/p/a cpu.rt.runtime 0"},
 		{"/burstable/p cpu.rt.runtime 0"},
-		nil, // the tiers keep theirs: it lets nobody do anything
+		nil, // the tiers keep theirs until another needs it: it lets nobody do anything
 	} {
 		got := step(args, s)
 		if diff := cmp.Diff(want, wants(got)); diff != "" {
@@ -158,5 +160,40 @@ func TestAPodThatAsksNoMoreGivesItsBudgetBackFromTheBottom(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The kernel refuses a group a budget that its siblings together would pass their parent's with
+// (tg_rt_schedulable, kernel/sched/rt.c).
+func TestTiersShareTheNodesBudget(t *testing.T) {
+	args := Args{Namespaces: []string{"pay"}, Priority: 1, NodeBudgetMicroseconds: 900_000, PodsBudgetMicroseconds: 700_000}
+	asks := func(tier, name string) qos.Group {
+		return qos.Group{Path: tier + name, Kind: qos.KindPod, Namespace: "pay", Realtime: true}
+	}
+	s := node(true)
+	s.Groups = append(s.Groups, asks("/kubepods/burstable", "/p"), asks("/kubepods/burstable", "/q"), asks("/kubepods/besteffort", "/r"), asks("/kubepods", "/s"))
+	want := []string{
+		" cpu.rt.runtime 900000", "/besteffort cpu.rt.runtime 225000", "/burstable cpu.rt.runtime 450000",
+		"/burstable/p cpu.rt.runtime 175000", "/burstable/q cpu.rt.runtime 175000", "/besteffort/r cpu.rt.runtime 175000", "/s cpu.rt.runtime 175000",
+	}
+	if diff := cmp.Diff(want, wants(step(args, s))); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func TestATierWithoutPodsThatAskLeavesItsBudgetToTheOther(t *testing.T) {
+	args := Args{Namespaces: []string{"pay"}, Priority: 1, NodeBudgetMicroseconds: 900_000, PodsBudgetMicroseconds: 700_000}
+	s := node(true, aPod{"p", "pay", true, []string{"other"}})
+	set := func(i int, micros string) {
+		s.Groups[i].Settings = map[qos.Knob]qos.Setting{qos.CPURealtimeRuntime: {OK: true, Value: micros}}
+	}
+	set(1, "900000")
+	if got := wants(step(args, s)); !slices.Contains(got, "/besteffort cpu.rt.runtime 0") {
+		t.Errorf("plan %q does not take the budget of besteffort, which nobody there uses", got)
+	}
+	old := qos.Group{Path: "/kubepods/besteffort/old", Kind: qos.KindPod, Settings: map[qos.Knob]qos.Setting{qos.CPURealtimeRuntime: {OK: true, Value: "350000"}}}
+	s.Groups = append(s.Groups, old)
+	if got := wants(step(args, s)); slices.Contains(got, "/besteffort cpu.rt.runtime 0") {
+		t.Errorf("plan %q takes the budget of besteffort while a pod there has some, which the kernel refuses", got)
 	}
 }
