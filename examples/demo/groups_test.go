@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,33 +88,31 @@ func TestPodGroupIsFoundInAnyBranch(t *testing.T) {
 	}
 }
 
-func TestRealtimeIsAllowedFromTheTopDown(t *testing.T) {
-	files := map[string]string{}
-	for _, group := range []string{"local", "local/kubepods", "local/kubepods/pod1"} {
-		files[group+"/cpu.rt_runtime_us"] = "0     "
-	}
-	files["local/cpu.rt_runtime_us"] = "830000\n"
-	host := fakeHost(t, files)
-	if err := allowRealtime(host, "/local/kubepods/pod1"); err != nil {
+func TestTheLoadGeneratorLeavesTheRealtimeBudgets(t *testing.T) {
+	const group = "local/kubepods/pod1"
+	host := fakeHost(t, map[string]string{group + "/cpu.rt_runtime_us": "0\n", group + "/cgroup.procs": "41\n", "cgroup.procs": ""})
+	if err := leaveBudgets(host, "/"+group); err != nil {
 		t.Fatal(err)
 	}
-	for name := range files {
-		got, err := os.ReadFile(filepath.Join(host.FSRoot, "cpu", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := strconv.Itoa(realtimeMicros)
-		if name == "local/cpu.rt_runtime_us" {
-			want = "830000\n" // has more already, which others may need
-		}
-		if string(got) != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
-		}
+	got, err := os.ReadFile(filepath.Join(host.FSRoot, "cpu", "cgroup.procs"))
+	if err != nil || string(got) != "41" {
+		t.Errorf("the top group got %q, %v; want process 41", got, err)
 	}
-	if err := allowRealtime(fakeHost(t, nil), "/local/kubepods/pod1"); err != nil {
-		t.Errorf("on a kernel without the file: %v, want nil", err)
+	if err := leaveBudgets(fakeHost(t, nil), "/"+group); err != nil {
+		t.Errorf("on a kernel without budgets: %v, want nil", err)
+	}
+	empty := fakeHost(t, map[string]string{group + "/cpu.rt_runtime_us": "0\n", group + "/cgroup.procs": ""})
+	if err := leaveBudgets(empty, "/"+group); err == nil {
+		t.Error("a group without processes: no error")
 	}
 	if err := writeKernelFile(filepath.Join(host.FSRoot, "missing"), "1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("writeKernelFile of a missing file = %v, want that it does not exist", err)
+	}
+}
+
+func TestWindowsWithLateClientsAreCounted(t *testing.T) {
+	late, worst := lateClients([]window{{SendLagP99Ms: 0.1}, {SendLagP99Ms: lateClientsMs}, {SendLagP99Ms: 27}})
+	if late != 1 || worst != 27 {
+		t.Errorf("lateClients = %d, %g; want 1, 27", late, worst)
 	}
 }

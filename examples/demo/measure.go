@@ -137,6 +137,20 @@ func (p probe) batchStatus(ctx context.Context) (batchStatus, error) {
 	return status, nil
 }
 
+// lateClientsMs is how late requests may leave, at p99, before a window is as much the load generator's as the service's.
+const lateClientsMs = 2.0
+
+// lateClients counts the windows whose requests left late.
+func lateClients(windows []window) (late int, worstMs float64) {
+	for _, w := range windows {
+		if w.SendLagP99Ms > lateClientsMs {
+			late++
+		}
+		worstMs = max(worstMs, w.SendLagP99Ms)
+	}
+	return late, worstMs
+}
+
 func (w *window) takeLoad(result *openloop.Result) {
 	if result == nil {
 		return

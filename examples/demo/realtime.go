@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,30 +13,30 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 )
 
-// realtimeMicros is how much of each second the load generator may run at real-time priority on each CPU:
-// far more than it uses, and little enough to leave the service's own share whole.
-const realtimeMicros = 100_000
-
-// allowRealtime lets the processes of one group use real-time priority. Where the kernel groups real-time
-// tasks (CONFIG_RT_GROUP_SCHED, cgroup v1) each group above must have a share first; elsewhere there is
-// nothing to do. The shares go with the cluster's groups.
-func allowRealtime(host cgroup.Host, group string) error {
-	above := "/"
-	for name := range strings.SplitSeq(strings.Trim(group, "/"), "/") {
-		above = path.Join(above, name)
-		file := filepath.Join(host.Dir("cpu", above), "cpu.rt_runtime_us")
-		is, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("allowing real-time priority: %w", err)
-		}
-		if micros, err := strconv.Atoi(strings.TrimSpace(string(is))); err == nil && micros >= realtimeMicros {
-			continue
-		}
-		if err := writeKernelFile(file, strconv.Itoa(realtimeMicros)); err != nil {
-			return fmt.Errorf("allowing real-time priority: %w", err)
+// leaveBudgets moves the processes of one group to the top of the cpu hierarchy, where the kernel counts real-time
+// tasks by group (CONFIG_RT_GROUP_SCHED, cgroup v1); elsewhere there is nothing to do. A group that has used its
+// real-time budget up stands still until the second is over, and the load generator, which stands for clients on
+// other machines, must not: block and network interrupts are charged to whoever runs, so beside batch that fills
+// the page cache it uses twice what it uses alone. Above all groups there is only the machine's own limit.
+func leaveBudgets(host cgroup.Host, group string) error {
+	from := host.Dir("cpu", group)
+	_, err := os.Stat(filepath.Join(from, "cpu.rt_runtime_us"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("leaving the real-time budgets: %w", err)
+	}
+	pids, err := os.ReadFile(filepath.Join(from, "cgroup.procs"))
+	if err != nil {
+		return fmt.Errorf("leaving the real-time budgets: %w", err)
+	}
+	if len(strings.Fields(string(pids))) == 0 {
+		return fmt.Errorf("leaving the real-time budgets: %s has no processes", from)
+	}
+	for pid := range strings.FieldsSeq(string(pids)) {
+		if err := writeKernelFile(filepath.Join(host.Dir("cpu", "/"), "cgroup.procs"), pid); err != nil {
+			return fmt.Errorf("leaving the real-time budgets: %w", err)
 		}
 	}
 	return nil

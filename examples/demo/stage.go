@@ -83,7 +83,7 @@ func (s *stage) startService(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	return allowRealtime(s.host, group)
+	return leaveBudgets(s.host, group)
 }
 
 // startOnline starts a service.
@@ -258,6 +258,10 @@ func (s *stage) setup(windows []window, busyCores float64) setup {
 				"the load generator could not get real-time priority, so its own wait for a CPU is in the latencies of all arms")
 			break
 		}
+	}
+	if late, worst := lateClients(windows); late > 0 {
+		result.Warnings = append(result.Warnings, fmt.Sprintf("in %d of %d windows requests left more than %.0f ms late at p99, %.1f ms in the worst: latencies there are in part the load generator's",
+			late, len(windows), lateClientsMs, worst))
 	}
 	if s.options.rounds < 5 {
 		result.Warnings = append(result.Warnings, "fewer than 5 rounds: single windows scatter too much to compare arms")
