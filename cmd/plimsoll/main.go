@@ -69,7 +69,7 @@ func commandNamed(program string) *cobra.Command {
 Exit codes: 0 when a command did what it is for; 1 when a check found what it looks for, which the command's own help
 explains; 2 when the command line was wrong or something could not be read. With NO_COLOR set, and where the output is no
 terminal, nothing is coloured.`,
-		SilenceUsage: true, SilenceErrors: true, Annotations: map[string]string{},
+		Version: version(), SilenceUsage: true, SilenceErrors: true, Annotations: map[string]string{},
 	}
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = "kubectl plimsoll"

@@ -66,6 +66,7 @@ type status struct {
 		Pressure    *v1alpha1.Pressure `json:"pressure"`
 	} `json:"classes"`
 	Lendable      *v1alpha1.Lendable        `json:"lendable"`
+	Harm          *v1alpha1.HarmTotals      `json:"harm"`
 	CgroupMode    string                    `json:"cgroupMode"`
 	KernelVersion string                    `json:"kernelVersion"`
 	Strategies    []v1alpha1.StrategyStatus `json:"strategies"`
@@ -76,7 +77,7 @@ type status struct {
 func (o *object) utilization() v1alpha1.NodeUtilization {
 	s := &o.Status
 	u := v1alpha1.NodeUtilization{Status: v1alpha1.NodeUtilizationStatus{
-		ObservedTime: s.ObservedTime, Capacity: s.Capacity, Node: s.Node, Lendable: s.Lendable, CgroupMode: s.CgroupMode,
+		ObservedTime: s.ObservedTime, Capacity: s.Capacity, Node: s.Node, Lendable: s.Lendable, Harm: s.Harm, CgroupMode: s.CgroupMode,
 		KernelVersion: s.KernelVersion, Strategies: s.Strategies, Changes: s.Changes, Conditions: s.Conditions,
 		Classes: make([]v1alpha1.ClassUtilization, len(s.Classes)),
 	}}

@@ -68,6 +68,7 @@ func TestTop(t *testing.T) {
 			t.Errorf("the node is shown as %+v", f.Nodes[0])
 		}
 	}
+	t.Run("what is printed is as it was", func(t *testing.T) { testCLIGoldens(t, cp, c) })
 	t.Run("a watch brings what changed", func(t *testing.T) { testFleetWatch(t, cp) })
 	t.Run("1,000 nodes are read in time for a refresh", func(t *testing.T) { testTopOf1000Nodes(t, cp, c) })
 }
