@@ -50,8 +50,7 @@ func startScheduler(t *testing.T, cp *controlPlane, flags ...string) *scheduler 
 	t.Helper()
 	dir := t.TempDir()
 	kubeconfig := cp.serviceAccountKubeconfig(t, dir, systemNamespace, "plimsoll-scheduler")
-	config := readSchedulerConfig(t)
-	config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
+	config := readSchedulerConfig(t, manifests)
 	deployed := config["profiles"].([]any)[0].(map[string]any)
 	config["profiles"] = append(config["profiles"].([]any), map[string]any{
 		"schedulerName": signingProfile,
@@ -66,6 +65,13 @@ func startScheduler(t *testing.T, cp *controlPlane, flags ...string) *scheduler 
 		"pluginConfig":  []any{map[string]any{"name": "LoadAware", "args": map[string]any{"mode": "Observe"}}},
 	})
 
+	return runScheduler(t, cp, filepath.Join(cp.bin, "plimsoll-scheduler"), dir, kubeconfig, config, flags...)
+}
+
+// runScheduler runs a scheduler until the test ends.
+func runScheduler(t *testing.T, cp *controlPlane, binary, dir, kubeconfig string, config map[string]any, flags ...string) *scheduler {
+	t.Helper()
+	config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
 	port := freePort(t)
 	s := &scheduler{log: filepath.Join(dir, "log"), url: fmt.Sprint("https://127.0.0.1:", port), exited: make(chan struct{})}
 	log, err := os.Create(s.log)
@@ -78,7 +84,7 @@ func startScheduler(t *testing.T, cp *controlPlane, flags ...string) *scheduler 
 		"--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
 		"--bind-address=127.0.0.1", fmt.Sprint("--secure-port=", port),
 		"--v=4") // at which it tells about batching
-	cmd := exec.Command(filepath.Join(cp.bin, "plimsoll-scheduler"), flags...)
+	cmd := exec.Command(binary, flags...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -107,7 +113,7 @@ func startScheduler(t *testing.T, cp *controlPlane, flags ...string) *scheduler 
 }
 
 // readSchedulerConfig is the KubeSchedulerConfiguration that is deployed.
-func readSchedulerConfig(t *testing.T) map[string]any {
+func readSchedulerConfig(t *testing.T, manifests string) map[string]any {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(manifests, "base/scheduler/config.yaml"))
 	if err != nil {
@@ -211,7 +217,7 @@ func testBadArguments(t *testing.T, cp *controlPlane) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			config := readSchedulerConfig(t)
+			config := readSchedulerConfig(t, manifests)
 			config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
 			config["leaderElection"] = map[string]any{"leaderElect": false}
 			profile := config["profiles"].([]any)[0].(map[string]any)

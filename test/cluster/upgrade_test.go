@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -27,10 +28,50 @@ func TestMixedVersions(t *testing.T) {
 	old := cp.applyOldCRD(t)
 	cp.applyKustomization(t, "base/scheduler")
 	startScheduler(t, cp)
-	t.Run("this scheduler places by what an earlier agent publishes", func(t *testing.T) { cp.testOldAgent(t, "before") })
+	t.Run("this scheduler places by what an earlier agent publishes", func(t *testing.T) { cp.testPlacing(t, "before", "nodeutilization-1.json") })
 	t.Run("an earlier CRD takes what this agent publishes, less what it does not know", func(t *testing.T) { cp.testNewAgentOldCRD(t, old) })
 	cp.installCRDs(t)
-	t.Run("an earlier agent can publish where the CRD is of today", func(t *testing.T) { cp.testOldAgent(t, "after") })
+	t.Run("an earlier agent can publish where the CRD is of today", func(t *testing.T) { cp.testPlacing(t, "after", "nodeutilization-1.json") })
+}
+
+// earlierScheduler is the last commit whose scheduler was written for format 1: it knows nothing of what agents have
+// published since.
+const earlierScheduler = "0591240a5eb5034e21c8c147d27a2cbbe24574a6"
+
+// TestAnEarlierScheduler runs that scheduler, with the configuration of its time, on what this version's agent
+// publishes through this version's CRD, with the rights of this version's manifests.
+func TestAnEarlierScheduler(t *testing.T) {
+	source := t.TempDir()
+	archive := exec.Command("sh", "-c", "git archive "+earlierScheduler+" | tar -x -C "+source)
+	if exec.Command("git", "cat-file", "-e", earlierScheduler+"^{commit}").Run() != nil {
+		t.Skipf("the repository has no commit %s to build an earlier scheduler from: git fetch --unshallow to cover it", earlierScheduler)
+	}
+	archive.Dir = filepath.Join("..", "..")
+	if out, err := archive.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	binary := filepath.Join(source, "plimsoll-scheduler")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/plimsoll-scheduler")
+	build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the scheduler of %s: %v: %s", earlierScheduler, err, out)
+	}
+	cp := startControlPlane(t)
+	cp.installCRDs(t)
+	cp.applyKustomization(t, "base/scheduler")
+	dir := t.TempDir()
+	kubeconfig := cp.serviceAccountKubeconfig(t, dir, systemNamespace, "plimsoll-scheduler")
+	runScheduler(t, cp, binary, dir, kubeconfig, readSchedulerConfig(t, filepath.Join(source, "manifests")))
+	cp.testPlacing(t, "earlier", "nodeutilization-2.json")
+	u, err := cp.utilizations().Get(t.Context(), "earlier-a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unknown := range []string{"capabilities", "forecast", "lendable"} { // or the earlier scheduler was not asked for anything new
+		if _, found := u.Object["status"].(map[string]any)[unknown]; !found {
+			t.Errorf("what it placed by has no %s, which came later than it: the test cannot fail", unknown)
+		}
+	}
 }
 
 func (cp *controlPlane) applyOldCRD(t *testing.T) *apiextensions.JSONSchemaProps {
@@ -91,11 +132,12 @@ func (cp *controlPlane) putStatus(t *testing.T, node string, status map[string]a
 	return after.Object["status"].(map[string]any)
 }
 
-// testOldAgent publishes as the earlier agent does, of which one node is busy and one is not, and turns that round.
-func (cp *controlPlane) testOldAgent(t *testing.T, label string) {
+// testPlacing publishes as the agent does that was recorded, of which one node is busy and one is not, and turns that
+// round.
+func (cp *controlPlane) testPlacing(t *testing.T, label, recorded string) {
 	p := cp.newNodePair(t, label)
 	publish := func(which string, milliCPU int64) {
-		status := recordedStatus(t, "nodeutilization-1.json")
+		status := recordedStatus(t, recorded)
 		status["observedTime"] = time.Now().UTC().Format(metav1.RFC3339Micro)
 		status["capacity"] = map[string]any{"milliCPU": int64(4000), "memoryBytes": int64(8 << 30)}
 		status["node"].(map[string]any)["milliCPU"] = milliCPU
