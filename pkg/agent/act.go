@@ -66,17 +66,32 @@ func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audi
 // act lets each strategy decide on s and carries out what differs from it. podOf names the pod of a group,
 // and wrote is told what each knob is after a write.
 func (a *actor) act(s qos.State, podOf func(group string) string, wrote func(actuate.Result)) {
-	for _, r := range a.actuator.Finished() {
-		key := knobKey(r.Change)
-		a.settle(s.Now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
-		delete(a.pending, key)
-	}
+	a.settleFinished(s.Now, podOf)
 	a.settleEvictions(s.Now)
 	for _, strategy := range a.strategies {
 		if !s.Fast || strategy.Fast {
 			a.step(strategy, s, podOf, wrote)
 		}
 	}
+}
+
+// settleFinished tells of what became of writes that have ended since.
+func (a *actor) settleFinished(now time.Time, podOf func(group string) string) {
+	for _, r := range a.actuator.Finished() {
+		key := knobKey(r.Change)
+		a.settle(now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
+		delete(a.pending, key)
+	}
+}
+
+// waits says whether a write to a group, above it or below it, has not ended.
+func (a *actor) waits(group string) bool {
+	for key := range a.pending {
+		if path, _, _ := strings.Cut(key, "\x00"); path == group || strings.HasPrefix(path, group+"/") || strings.HasPrefix(group, path+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // actOnly lets one strategy decide on a State that has some groups only. No other may see such a State.
@@ -117,6 +132,9 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 		if r.Pending { // told of when it has ended
 			a.pending[knobKey(r.Change)] = unended{strategy.Name, inputs}
 			continue
+		}
+		if errors.Is(r.Err, actuate.ErrHeld) && a.waits(r.Change.Group) {
+			continue // nobody refused it: it is asked for again when the write that it waits for has ended
 		}
 		wrote(r)
 		a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)

@@ -130,11 +130,12 @@ func (l *loop) beat() {
 func (l *loop) run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	var fast <-chan time.Time
+	var fast, newcomers <-chan time.Time
 	if interval >= 2*fastTick {
-		fastTicker := time.NewTicker(fastTick)
+		fastTicker, newcomersTicker := time.NewTicker(fastTick), time.NewTicker(newcomersTick)
 		defer fastTicker.Stop()
-		fast = fastTicker.C
+		defer newcomersTicker.Stop()
+		fast, newcomers = fastTicker.C, newcomersTicker.C
 	}
 	for {
 		select {
@@ -142,8 +143,11 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 			return
 		case now := <-ticker.C:
 			l.tick(now)
-		case now := <-fast:
+		case now := <-newcomers:
 			l.boundNewcomers(now)
+		case now := <-l.newcomers.soon:
+			l.boundNewcomers(now)
+		case now := <-fast:
 			l.actFast(now)
 			if l.fast(now) {
 				l.metrics.ticks.WithLabelValues("early").Inc()

@@ -5,13 +5,15 @@
 // Which group gets what:
 //
 //	the pod's group        the CPU quota, memory limit and limit of tasks of the whole pod
-//	a container's group    its CPU weight, CPU quota, memory limit and limit of tasks, once it is known which
-//	                       container it is
+//	a container's group    its CPU weight, CPU quota, memory limit and limit of tasks; while it is not known which
+//	                       container it is, the largest of each that a container of the pod has
 //
 // The kubelet makes the pod's group before the first container, and for a BestEffort pod writes its CPU weight
 // and, with podPidsLimit, its limit of tasks: the weight is left to it, and so is a limit of tasks that is there. So what the
-// pod was given holds before its first instruction, or within a fast tick; how it is split between the pod's
-// containers follows when the kubelet has told the API server which is which.
+// pod was given holds before its first instruction, or within a fast tick. So do its container's limits, where it has
+// one container; where it has several, how it is split between them follows when the kubelet has told the API server
+// which is which. The sandbox, and a container that was added to look into the pod, have no name in what the pod was
+// given, and stay held to the largest.
 //
 // A container in the batch branch that the hook could place and not bound, because another NRI plugin sets the same
 // fields, gets the same.

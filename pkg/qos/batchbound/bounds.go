@@ -45,13 +45,18 @@ func Of(a Amounts, pids int64) Bounds {
 //
 //	amount = sidecars + max(sum of the others, largest of the initial ones)
 func OfPod(initial, sidecars, others []Amounts) Amounts {
-	most := sum(others)
-	for _, a := range initial {
+	most := Largest(append([]Amounts{sum(others)}, initial...))
+	return sum(append([]Amounts{most}, sidecars...))
+}
+
+// Largest is the largest of each amount: no container of a pod is to have more, whichever it is.
+func Largest(all []Amounts) (most Amounts) {
+	for _, a := range all {
 		most.MilliCPU = max(most.MilliCPU, a.MilliCPU)
 		most.MemoryBytes = max(most.MemoryBytes, a.MemoryBytes)
 		most.LimitMilliCPU = max(most.LimitMilliCPU, a.LimitMilliCPU)
 	}
-	return sum(append([]Amounts{most}, sidecars...))
+	return most
 }
 
 func sum(all []Amounts) (total Amounts) {
