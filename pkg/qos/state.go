@@ -120,6 +120,8 @@ type Group struct {
 	Realtime bool
 	// Burst is true where that pod asks that its containers may burst above their CPU limits.
 	Burst bool
+	// WholeCores is how many whole cores that pod asks to have without batch; 0 where it does not ask.
+	WholeCores int64
 	// Online is true for the group of a pod that is neither batch nor the system's.
 	Online bool
 	Rates  usage.Rates
@@ -143,6 +145,8 @@ type State struct {
 	Node   usage.Rates
 	CPU    CPUUse
 	Groups []Group
+	// CPUSets is nil where no strategy asks for it.
+	CPUSets *CPUSets
 	// BatchPods are the batch pods that are known by name; empty when Blind.
 	BatchPods []BatchPod
 	// HeldBackPermille is how much of what batch could have it shall not have now, because somebody says so:

@@ -12,6 +12,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchcap"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchcpuset"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/qos/burst"
 	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
@@ -23,6 +24,7 @@ func Factories() []qos.Factory {
 	return []qos.Factory{
 		batchbound.Factory(),
 		batchcap.Factory(),
+		batchcpuset.Factory(),
 		batchidle.Factory(),
 		burst.Factory(),
 		realtime.Factory(),
