@@ -158,8 +158,12 @@ func (a *Actuator) emptySet(s restoring) (above cgroup.Raw, empty bool) {
 // filled says that an empty cpuset that cannot be empty has what it is worth.
 func (a *Actuator) filled(s restoring) bool {
 	above, empty := a.emptySet(s)
-	if !empty || a.host.Mode == cgroup.V2 || !slices.Equal(s.before, above) {
-		return false // v2 takes an empty set back from groups that have groups, only not from one with tasks
+	if !empty || !slices.Equal(s.before, above) {
+		return false
+	}
+	if a.host.Mode == cgroup.V2 { // which takes an empty set back while there is no task in the group or below it
+		b, err := os.ReadFile(path.Join(s.dir, "cgroup.events"))
+		return err == nil && strings.Contains(string(b), "populated 1")
 	}
 	children, err := os.ReadDir(s.dir)
 	return err == nil && slices.ContainsFunc(children, fs.DirEntry.IsDir)
