@@ -19,11 +19,12 @@ const qemu = "qemu-system-x86_64"
 
 // machine is a virtual machine that runs one job.
 type machine struct {
-	kernel          string
-	cpus, memoryMiB int
-	timeout         time.Duration
-	verbose         bool
-	stdout, stderr  io.Writer
+	kernel string
+	// cpus is all CPUs, threads those of each core; both are spread evenly over the NUMA nodes.
+	cpus, threads, nodes, memoryMiB int
+	timeout                         time.Duration
+	verbose                         bool
+	stdout, stderr                  io.Writer
 }
 
 // run boots the machine, copies what the program prints to stdout and returns its exit status. The
@@ -121,12 +122,24 @@ func (m machine) args(initrd, log string, ports map[string]string) []string {
 	if !m.verbose {
 		cmdline += " quiet"
 	}
+	cpu := "max"
+	if m.threads > 1 {
+		cpu += ",+topoext" // or the guest is told of threads in a way that this CPU does not have
+	}
 	args := []string{
-		"-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=single", "-icount", "shift=2,sleep=off",
-		"-smp", strconv.Itoa(m.cpus), "-m", strconv.Itoa(m.memoryMiB) + "M",
+		"-machine", "q35", "-cpu", cpu, "-accel", "tcg,thread=single", "-icount", "shift=2,sleep=off",
+		"-smp", fmt.Sprintf("%d,sockets=%d,cores=%d,threads=%d", m.cpus, m.nodes, m.cpus/m.nodes/m.threads, m.threads), "-m", strconv.Itoa(m.memoryMiB) + "M",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", m.kernel, "-initrd", initrd, "-append", cmdline,
 		"-serial", "file:" + log, "-device", "virtio-serial-pci",
+	}
+	for n := range m.nodes { // the NUMA nodes' CPUs and their parts of the memory
+		if m.nodes == 1 {
+			break
+		}
+		each := m.cpus / m.nodes
+		args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=node%d,size=%dM", n, m.memoryMiB/m.nodes),
+			"-numa", fmt.Sprintf("node,nodeid=%d,cpus=%d-%d,memdev=node%d", n, n*each, (n+1)*each-1, n))
 	}
 	for _, name := range []string{portOutput, portResult, portCover} {
 		if file, ok := ports[name]; ok {

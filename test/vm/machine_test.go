@@ -114,21 +114,34 @@ func TestWhatIsMissingIsSaidWithItsRemedy(t *testing.T) {
 	write(t, kernel+"/vmlinuz", "")
 	f("no program", nil, exitUsage, "no program")
 	f("an unknown flag", []string{"-no-such-flag"}, exitUsage, "no-such-flag")
+	f("CPUs that cannot be spread", []string{"-cpus", "6", "-threads", "2", "-nodes", "2", "program"}, exitUsage, "-cpus 6 must be a multiple")
 	f("no kernel", []string{"-kernel", "/no/such/directory", "program"}, exitMachine, "run hack/vm-kernel.sh")
 	t.Setenv("PATH", t.TempDir())
 	f("no QEMU", []string{"-kernel", kernel, "program"}, exitMachine, "install qemu-system-x86")
 }
 
 func TestTheMachinesTimeIsCountedAndItsPortsAreNamed(t *testing.T) {
-	m := machine{kernel: "/k/vmlinuz", cpus: 4, memoryMiB: 256}
+	m := machine{kernel: "/k/vmlinuz", cpus: 4, threads: 1, nodes: 1, memoryMiB: 256}
 	got := strings.Join(m.args("/i", "/l", map[string]string{portOutput: "/o", portResult: "/r"}), " ")
 	for _, want := range []string{
-		"-accel tcg,thread=single -icount shift=2,sleep=off", "-smp 4 -m 256M", "-kernel /k/vmlinuz -initrd /i",
+		"-accel tcg,thread=single -icount shift=2,sleep=off", "-smp 4,sockets=1,cores=4,threads=1 -m 256M", "-kernel /k/vmlinuz -initrd /i",
 		"-chardev file,id=output,path=/o -device virtserialport,chardev=output,name=output",
 		"-chardev file,id=result,path=/r -device virtserialport,chardev=result,name=result",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("arguments %q lack %q", got, want)
+		}
+	}
+	if strings.Contains(got, "-numa") {
+		t.Errorf("arguments %q have NUMA nodes that nobody asked for", got)
+	}
+	m = machine{kernel: "/k/vmlinuz", cpus: 8, threads: 2, nodes: 2, memoryMiB: 256}
+	large := strings.Join(m.args("/i", "/l", nil), " ")
+	for _, want := range []string{
+		"-cpu max,+topoext", "-smp 8,sockets=2,cores=2,threads=2", "-object memory-backend-ram,id=node1,size=128M -numa node,nodeid=1,cpus=4-7,memdev=node1",
+	} {
+		if !strings.Contains(large, want) {
+			t.Errorf("arguments %q lack %q", large, want)
 		}
 	}
 	if strings.Contains(got, portCover) {

@@ -65,6 +65,8 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 	programs := flags.String("programs", "", "`files` of the host, separated by commas, that the guest has in /bin")
 	modules := flags.String("modules", "configfs,null_blk", "kernel modules to load, in this order")
 	cpus := flags.Int("cpus", 2, "CPUs of the machine")
+	threads := flags.Int("threads", 1, "threads of each core; -cpus is a multiple of that times -nodes")
+	nodes := flags.Int("nodes", 1, "NUMA nodes of the machine")
 	memoryMiB := flags.Int("memory", 512, "memory of the machine in MiB")
 	timeout := flags.Duration("timeout", 10*time.Minute, "kill the machine after this much time of the host")
 	verbose := flags.Bool("x", false, "print QEMU's command, the kernel's log and what it cost")
@@ -75,12 +77,15 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 		flags.Usage()
 		return exitUsage, errors.New("no program to run")
 	}
+	if *threads < 1 || *nodes < 1 || *cpus < 1 || *cpus%(*threads**nodes) != 0 {
+		return exitUsage, fmt.Errorf("-cpus %d must be a multiple of -threads %d times -nodes %d, and each at least 1", *cpus, *threads, *nodes)
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return exitMachine, fmt.Errorf("finding the working directory: %w", err)
 	}
 	m := machine{
-		kernel: filepath.Join(*kernel, "vmlinuz"), cpus: *cpus, memoryMiB: *memoryMiB,
+		kernel: filepath.Join(*kernel, "vmlinuz"), cpus: *cpus, threads: *threads, nodes: *nodes, memoryMiB: *memoryMiB,
 		timeout: *timeout, verbose: *verbose, stdout: stdout, stderr: stderr,
 	}
 	if _, err := os.Stat(m.kernel); err != nil {
