@@ -67,6 +67,8 @@ func command() *cobra.Command {
 		flags.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages too")
 	}
 	run.StringVar(&f.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "the container runtime's NRI socket")
+	run.StringVar(&f.SysRoot, "sys", "/sys", "where sysfs is mounted")
+	run.StringVar(&f.PodResourcesSocket, "pod-resources-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "socket of the kubelet's pod-resources API; asked only by strategy batchcpuset")
 	run.StringVar(&f.ListenAddress, "listen", ":8470", "address of /metrics, /healthz and /readyz")
 
 	root.AddCommand(guarding, probeCommand(&f), probeTaskCommand(), recordStateCommand(&f))

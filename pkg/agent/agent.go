@@ -15,6 +15,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
+	"github.com/plimsoll/plimsoll/pkg/qos/batchcpuset"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
 )
 
@@ -101,6 +102,13 @@ func Run(ctx context.Context, o Options) error {
 	defer l.close()
 	l.sensor.limits = limits{Fallback: hookOptions.Fallback, PIDs: hookOptions.PIDs, Quota: hookOptions.ContainerQuota}
 	l.actor.evictor = evictor
+	if modeOf(o.Config, batchcpuset.Name) != v1alpha1.ModeOff {
+		exclusive := &exclusiveWatch{socket: o.PodResourcesSocket, log: o.Log}
+		asked := make(chan struct{})
+		group.Go(func() { exclusive.run(ctx, asked) })
+		<-asked // or the first tick would not know; it takes a second at most
+		l.sensor.cpuSets = cpuSets{cgroup.NewTopology(o.SysRoot), func() ([]int, error) { return exclusive.cpus(time.Now()) }, watch.informer.HasSynced}
+	}
 	l.restore(o.StateDir, time.Now())
 	// The first tick sets what protects the online side before the first batch container can be placed.
 	l.tick(time.Now())
@@ -137,7 +145,8 @@ func (o Options) hookOptions(host cgroup.Host, nodeMilliCPU int64, strategies []
 		LeaveExisting:  modeOf(o.Config, batchbound.Name) == v1alpha1.ModeEnforce,
 		ContainerQuota: host.Mode == cgroup.V2 || !branchQuota,
 		Fallback:       fallback, PIDs: c.MaxPIDs, Timeout: time.Duration(c.TimeoutMilliseconds) * time.Millisecond,
-		OnPlace: m.placed, Log: o.Log,
+		BranchCPUs: func() []int { return branchCPUs(host) },
+		OnPlace:    m.placed, Log: o.Log,
 	}
 }
 

@@ -18,6 +18,8 @@ type Options struct {
 	NodeName string
 	// ProcRoot and CgroupRoot are where procfs and the cgroup hierarchies of the host are mounted.
 	ProcRoot, CgroupRoot string
+	// SysRoot is where sysfs is mounted.
+	SysRoot string
 	// KubeletCgroupRoot is the kubelet's setting cgroupRoot, "/" unless it was changed.
 	KubeletCgroupRoot string
 	// StateDir holds the journal of original kernel settings.
@@ -28,6 +30,8 @@ type Options struct {
 	HeartbeatFile string
 	// NRISocket is the container runtime's NRI socket.
 	NRISocket string
+	// PodResourcesSocket is that of the kubelet's pod-resources API.
+	PodResourcesSocket string
 	// ProbeTask is the command line that runs a task of the probe: this program's own. Without it the probe
 	// says of some things that it cannot tell.
 	ProbeTask []string

@@ -25,6 +25,8 @@ type podInfo struct {
 	Class           v1alpha1.Class
 	// Realtime is true for a pod that asks for real-time priority, Burst for one that asks to burst above its limits.
 	Realtime, Burst bool
+	// WholeCores is how many whole cores without batch it asks for; 0 for none.
+	WholeCores int64
 	// Unconverted is true for a batch pod that the admission policy did not convert.
 	Unconverted bool
 	// Workload is the pod's topmost owner as namespace/Kind/name.
@@ -95,6 +97,9 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 	_, converted := pod.Annotations[v1alpha1.BatchResourcesAnnotation]
 	info.Unconverted = info.Class == v1alpha1.ClassBatch && !converted
 	info.Burst = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.BurstAnnotation] == "true"
+	if cores, err := v1alpha1.ParseWholeCores(pod.Annotations[v1alpha1.WholeCoresAnnotation]); err == nil && info.Class == v1alpha1.ClassLatencySensitive {
+		info.WholeCores = cores
+	}
 	info.Realtime = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.RealtimeAnnotation] == "true"
 	if pod.Status.StartTime != nil {
 		info.Started = pod.Status.StartTime.Time
@@ -161,7 +166,7 @@ func trimPod(obj any) (any, error) {
 	}
 	trimmed.Status.Phase = pod.Status.Phase
 	trimmed.Annotations = map[string]string{cachedWorkload: workloadOf(pod)}
-	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BurstAnnotation, v1alpha1.BatchResourcesAnnotation} {
+	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BurstAnnotation, v1alpha1.WholeCoresAnnotation, v1alpha1.BatchResourcesAnnotation} {
 		if v, ok := pod.Annotations[key]; ok {
 			trimmed.Annotations[key] = v
 		}

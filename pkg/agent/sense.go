@@ -43,6 +43,8 @@ type reading struct {
 	// Strays are containers in the batch branch whose pod is not known.
 	Strays   []usage.GroupKey
 	Settings map[string]map[qos.Knob]qos.Setting
+	// CPUSets is nil where no strategy asks for it.
+	CPUSets *qos.CPUSets
 	// Skipped is how many groups vanished, or could not be read, while they were being read.
 	Skipped int
 }
@@ -73,6 +75,7 @@ type sensor struct {
 	askedRealtime map[string]bool
 	bursts        bursts
 	throttles     throttles
+	cpuSets       cpuSets
 	// hadRealtime are the groups of the pods that an agent before this one gave it.
 	hadRealtime map[string]bool
 	// limits bound batch containers that nothing else bounds.
@@ -157,6 +160,7 @@ func (s *sensor) sense(now time.Time) (reading, error) {
 		}
 	}
 	s.readPods(&r, groups, read)
+	s.readCPUSets(&r, groups)
 	s.reader.Keep(keep)
 	return r, nil
 }
@@ -223,7 +227,7 @@ func (s *sensor) settings(group string, knobs []qos.Knob) (map[qos.Knob]qos.Sett
 
 // state is what the strategies may see of a reading.
 func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
-	s := qos.State{Now: now, Blind: blind}
+	s := qos.State{Now: now, Blind: blind, CPUSets: r.CPUSets}
 	rates := func(k usage.GroupKey) usage.Rates {
 		if blind {
 			return usage.Rates{}
@@ -244,11 +248,11 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 		s.Groups = append(s.Groups, qos.Group{Path: r.Branch.Path, Kind: qos.KindBatchBranch, Rates: rates(r.Branch), Settings: r.Settings[r.Branch.Path]})
 	}
 	for _, c := range r.Strays {
-		s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c)})
+		s.Groups = append(s.Groups, qos.Group{Path: c.Path, Kind: qos.KindBatchContainer, Rates: rates(c), Settings: r.Settings[c.Path]})
 	}
 	for _, p := range r.Pods {
 		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime, Bounds: p.Bounds}
-		g.Online, g.Burst = p.Info.Class == v1alpha1.ClassLatencySensitive, p.Info.Burst
+		g.Online, g.Burst, g.WholeCores = p.Info.Class == v1alpha1.ClassLatencySensitive, p.Info.Burst, p.Info.WholeCores
 		g.Rates, g.Settings = rates(p.Key), r.Settings[p.Key.Path]
 		s.Groups = append(s.Groups, g)
 		for _, c := range p.Containers {

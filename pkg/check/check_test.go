@@ -77,6 +77,15 @@ func TestEveryFaultIsNamedWithFileObjectAndField(t *testing.T) {
 			batchPodHead + "spec: {priorityClassName: system-node-critical, containers: [{name: w, resources: {requests: {cpu: 1, plimsoll.dev/batch-cpu: 1k, memory: 1Gi}}}]}\n",
 			[]string{"spec.priorityClassName: Invalid value: \"system-node-critical\"", "requests[plimsoll.dev/batch-cpu]: Invalid value: \"1k\": cpu is asked for too"},
 		},
+		"pods that ask for whole cores": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {plimsoll.dev/whole-cores: all}}\nspec: {containers: [{name: c}]}\n---\n" +
+				"apiVersion: v1\nkind: Pod\nmetadata: {name: q, annotations: {plimsoll.dev/whole-cores: \"2\"}}\nspec: {containers: [{name: c}]}\n---\n" +
+				"apiVersion: v1\nkind: Pod\nmetadata: {name: r, labels: {plimsoll.dev/class: batch}, annotations: {plimsoll.dev/whole-cores: \"2\"}}\nspec: {containers: [{name: c, resources: {requests: {cpu: 1, memory: 1Gi}}}]}\n",
+			[]string{
+				`f.yaml: Pod p: metadata.annotations[plimsoll.dev/whole-cores]: Invalid value: "all": must be a whole number like 2`,
+				`f.yaml: Pod r: metadata.annotations[plimsoll.dev/whole-cores]: Invalid value: "2": batch gives way to everything`,
+			},
+		},
 		"a Guaranteed batch Deployment with a bad duration": {
 			"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  selector: {}\n  template:\n    metadata: {labels: {plimsoll.dev/class: batch}, annotations: {plimsoll.dev/expected-duration: 2 days}}\n" +
 				"    spec: {containers: [{name: w, resources: {limits: {cpu: 1, memory: 1Gi}}}]}\n",

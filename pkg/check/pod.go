@@ -38,6 +38,16 @@ func pod(path *field.Path, meta metav1.ObjectMeta, spec *corev1.PodSpec) []error
 			errs = append(errs, field.Invalid(at, text, "batch gives way to everything: it cannot have real-time priority"))
 		}
 	}
+	if text, ok := meta.Annotations[v1alpha1.WholeCoresAnnotation]; ok {
+		at := annotations.Key(v1alpha1.WholeCoresAnnotation)
+		cores, err := v1alpha1.ParseWholeCores(text)
+		if err != nil || text == "" {
+			errs = append(errs, field.Invalid(at, text, "must be a whole number like 2"))
+		}
+		if cores > 0 && class == v1alpha1.BatchLabelValue {
+			errs = append(errs, field.Invalid(at, text, "batch gives way to everything: it cannot have cores without batch"))
+		}
+	}
 	if class == v1alpha1.BatchLabelValue {
 		return append(errs, batchPod(path, spec)...)
 	}

@@ -2,10 +2,12 @@ package runtimehook
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/containerd/nri/pkg/api"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchbound"
 )
 
@@ -86,4 +88,28 @@ func (b bounds) hold(r *api.LinuxResources) bool {
 	}
 	return cpu.GetShares().GetValue() == uint64(b.Shares) && quota == b.QuotaMicros && r.GetMemory().GetLimit().GetValue() == b.MemoryBytes &&
 		r.GetPids().GetLimit() == b.PIDs
+}
+
+// cpusOf is what a batch container gets in place of the CPUs that the kubelet wants for it; empty where it can have
+// those. The static CPU manager wants for each container all CPUs that are not exclusive, which may be more than the
+// branch has. Cgroup v1 takes no such set: the container would not be created.
+func (o Options) cpusOf(wanted *api.LinuxResources) string {
+	list := wanted.GetCpu().GetCpus()
+	if list == "" || o.BranchCPUs == nil {
+		return ""
+	}
+	cpus, err := qos.ParseCPUs(list)
+	branch := o.BranchCPUs()
+	if err != nil || len(branch) == 0 {
+		return "" // the runtime refuses what it cannot read
+	}
+	both := slices.DeleteFunc(slices.Clone(cpus), func(c int) bool { return !slices.Contains(branch, c) })
+	switch len(both) {
+	case len(cpus):
+		return ""
+	case 0:
+		return qos.FormatCPUs(branch)
+	default:
+		return qos.FormatCPUs(both)
+	}
 }

@@ -88,3 +88,29 @@ func TestBoundsHoldWhereTheyWereSet(t *testing.T) {
 		t.Error("no quota is not taken for no quota")
 	}
 }
+
+// On cgroup v1 a container's CPUs must be among the branch's, or it is not created.
+func TestABatchContainerGetsOnlyCPUsOfTheBranch(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wants  string
+		branch []int
+		want   string
+	}{
+		"the kubelet says nothing":          {"", []int{0, 1}, ""},
+		"the branch may use any":            {"0-3", nil, ""},
+		"it has them":                       {"1", []int{0, 1}, ""},
+		"it has some":                       {"1-3", []int{0, 1, 2}, "1-2"},
+		"it has none, and lends its own":    {"3", []int{0, 1, 2}, "0-2"},
+		"what cannot be read is left alone": {"x", []int{0}, ""},
+	} {
+		a := &api.ContainerAdjustment{}
+		a.SetLinuxCPUSetCPUs(tc.wants)
+		o := Options{BranchCPUs: func() []int { return tc.branch }}
+		if got := o.cpusOf(a.GetLinux().GetResources()); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+	if got := (Options{}).cpusOf(nil); got != "" {
+		t.Errorf("nobody to ask: %q", got)
+	}
+}

@@ -34,6 +34,8 @@ type Options struct {
 	// ContainerQuota gives each batch container a CPU quota of its own. On cgroup v1 it must be off where the
 	// branch has a quota: the kernel refuses a group's quota that is below one of its children's.
 	ContainerQuota bool
+	// BranchCPUs is the CPUs that a container's own must be among; nil, or none, where it may have any.
+	BranchCPUs func() []int
 	// LeaveExisting leaves batch containers that run when the hook connects to whoever bounds them else.
 	LeaveExisting bool
 	// Fallback bounds batch containers of pods that were not converted; PIDs bounds the tasks of each.

@@ -114,6 +114,9 @@ func (h *Hook) create(pod *api.PodSandbox, c *api.Container) *api.ContainerAdjus
 	path := h.opts.CgroupsPath(c.GetId(), c.GetLinux().GetCgroupsPath())
 	adjust := &api.ContainerAdjustment{}
 	adjust.SetLinuxCgroupsPath(path)
+	if cpus := h.opts.cpusOf(c.GetLinux().GetResources()); cpus != "" {
+		adjust.SetLinuxCPUSetCPUs(cpus)
+	}
 	b, guessed := h.opts.boundsOf(pod, c)
 	if depth == placedAndBounded {
 		b.adjust(adjust)
@@ -151,12 +154,16 @@ func (p *plugin) PostStartContainer(_ context.Context, pod *api.PodSandbox, c *a
 }
 
 // UpdateContainer keeps the bounds when the kubelet updates a container.
-func (p *plugin) UpdateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container, _ *api.LinuxResources) ([]*api.ContainerUpdate, error) {
+func (p *plugin) UpdateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container, wanted *api.LinuxResources) ([]*api.ContainerUpdate, error) {
 	if !p.hook.opts.Enforce || !isBatch(pod) {
 		return nil, nil
 	}
 	b, _ := p.hook.opts.boundsOf(pod, c)
-	return []*api.ContainerUpdate{b.update(c.GetId())}, nil
+	update := b.update(c.GetId())
+	if cpus := p.hook.opts.cpusOf(wanted); cpus != "" {
+		update.SetLinuxCPUSetCPUs(cpus)
+	}
+	return []*api.ContainerUpdate{update}, nil
 }
 
 // RemoveContainer forgets a container.

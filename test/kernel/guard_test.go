@@ -30,7 +30,7 @@ type guarded struct {
 	end     func() error
 }
 
-func startGuard(t *testing.T, tr *tree, stateDir string, mode v1alpha1.Mode) *guarded {
+func startGuard(t *testing.T, tr *tree, stateDir string, mode v1alpha1.Mode, strategies ...string) *guarded {
 	t.Helper()
 	g := &guarded{t: t, beating: true, state: stateDir}
 	heartbeat := filepath.Join(t.TempDir(), "heartbeat")
@@ -40,6 +40,9 @@ func startGuard(t *testing.T, tr *tree, stateDir string, mode v1alpha1.Mode) *gu
 	}
 	config := v1alpha1.DefaultAgentConfiguration()
 	config.Strategies = []v1alpha1.StrategyConfiguration{{Name: batchidle.Name, Mode: mode}}
+	for _, name := range strategies {
+		config.Strategies = append(config.Strategies, v1alpha1.StrategyConfiguration{Name: name, Mode: mode})
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	var log bytes.Buffer

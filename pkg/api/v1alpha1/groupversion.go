@@ -26,6 +26,10 @@ const (
 	// their limits leave them, and use it above their limits: strategy burst.
 	BurstAnnotation = GroupName + "/burst"
 
+	// WholeCoresAnnotation on a latency-sensitive pod asks that batch work keeps off so many whole cores of its
+	// node, "1" and up. The node's operator says who is heard: strategy batchcpuset.
+	WholeCoresAnnotation = GroupName + "/whole-cores"
+
 	// FreezeUntilAnnotation on a Node holds back all that it could lend, until the time that it says (RFC 3339).
 	// It is put there by people (plimsoll freeze); agents only read it.
 	FreezeUntilAnnotation = GroupName + "/freeze-until"
