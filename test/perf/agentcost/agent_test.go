@@ -41,7 +41,7 @@ const (
 func BenchmarkAgentCost(b *testing.B) {
 	tr := newNodeTree(b)
 	kubeconfig := controlPlane(b)
-	populate(b, tr, kubeconfig)
+	populate(b, tr, kubeconfig, pods)
 	agent := startAgent(b, tr, kubeconfig)
 	<-time.After(warmUp) // not for a condition: how long is what is measured
 	for b.Loop() {
@@ -104,8 +104,9 @@ func freePort(tb testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// populate makes the node and its pods in the API server, and each pod's groups under the UID it got.
-func populate(tb testing.TB, tr *nodeTree, kubeconfig string) {
+// populate makes the node and its pods in the API server, and each pod's groups under the UID it got. It returns
+// the groups of the pods' containers.
+func populate(tb testing.TB, tr *nodeTree, kubeconfig string, pods int) (containers []string) {
 	tb.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -141,8 +142,9 @@ func populate(tb testing.TB, tr *nodeTree, kubeconfig string) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		tr.pod(i, string(made.UID))
+		containers = append(containers, tr.pod(i, string(made.UID))[1])
 	}
+	return containers
 }
 
 func applyCRDs(tb testing.TB, objects dynamic.Interface) {
@@ -167,14 +169,15 @@ func applyCRDs(tb testing.TB, objects dynamic.Interface) {
 	}
 }
 
-// startAgent runs the agent's binary with its defaults, which observe.
-func startAgent(tb testing.TB, tr *nodeTree, kubeconfig string) *exec.Cmd {
+// startAgent runs the agent's binary with its defaults, which observe, and what flags say.
+func startAgent(tb testing.TB, tr *nodeTree, kubeconfig string, flags ...string) *exec.Cmd {
 	tb.Helper()
 	var log bytes.Buffer
-	agent := exec.Command(filepath.Join(binDir(tb), "plimsoll-agent"),
+	agent := exec.Command(filepath.Join(binDir(tb), "plimsoll-agent"), append([]string{
 		"--kubeconfig", kubeconfig, "--node-name", nodeName, "--state-dir", tb.TempDir(),
 		"--cgroup-fs", fsRoot, "--proc", procRoot, "--kubelet-cgroup-root", tr.root,
-		"--listen", fmt.Sprintf("127.0.0.1:%d", freePort(tb)), "--nri-socket", filepath.Join(tb.TempDir(), "nri.sock"))
+		"--listen", fmt.Sprintf("127.0.0.1:%d", freePort(tb)), "--nri-socket", filepath.Join(tb.TempDir(), "nri.sock"),
+	}, flags...)...)
 	agent.Stdout, agent.Stderr = &log, &log
 	if err := agent.Start(); err != nil {
 		tb.Fatal(err)
