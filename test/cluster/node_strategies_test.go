@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/qos/all"
 )
@@ -30,7 +31,7 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 	n.installStrategies(t)
 	batch := n.startPod(t, "batch", map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue}, "plimsoll-scheduler")
 	service := n.startPod(t, "service", nil, "")
-	asks := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, v1alpha1.RealtimeAnnotation)
+	asks := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true",%q:"1"}}}`, v1alpha1.RealtimeAnnotation, v1alpha1.WholeCoresAnnotation)
 	if _, err := n.client.CoreV1().Pods(service.Namespace).Patch(t.Context(), service.Name, types.MergePatchType, []byte(asks), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +46,16 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	allowed, err := n.host.AllowedCPUs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrow := func() bool { // the service has a core without batch, where there is more than one
+		cpus, err := qos.ParseCPUs(in(n.host.BatchBranch(), qos.CPUSetCPUs))
+		return len(allowed) < 2 || err == nil && len(cpus) > 0 && len(cpus) < len(allowed)
+	}
 	eventually(t, "every strategy to have set what it is for", func(context.Context) (bool, error) {
-		return in(n.host.BatchBranch(), qos.CPUIdle) == "1" && in(n.host.BatchBranch(), qos.CPUQuota) != "max" &&
+		return in(n.host.BatchBranch(), qos.CPUIdle) == "1" && in(n.host.BatchBranch(), qos.CPUQuota) != "max" && narrow() &&
 			strings.HasPrefix(in(group+"/"+containerID(service), qos.CPUPolicy), "rr 1"), nil
 	})
 	before := in(n.host.BatchBranch(), qos.CPUQuota)
@@ -65,6 +74,16 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 			t.Errorf("the branch's quota was %s and is gone", before)
 		}
 	})
+	t.Run("batch is still kept off the service's core, and a new batch container starts beside it", func(t *testing.T) {
+		if !narrow() {
+			t.Errorf("the branch may use %s, of %v", in(n.host.BatchBranch(), qos.CPUSetCPUs), allowed)
+		}
+		late := n.startPod(t, "late", map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue}, "plimsoll-scheduler")
+		want, got := in(n.host.BatchBranch(), qos.CPUSetCPUs), in(n.host.BatchBranch()+"/"+containerID(late), qos.CPUSetCPUs)
+		if n.host.Mode != cgroup.V2 && got != want {
+			t.Errorf("a new batch container may use %s, want what the branch may, %s", got, want)
+		}
+	})
 	t.Run("freeze and unfreeze reach the node", func(t *testing.T) { n.testFreeze(t) })
 }
 
@@ -72,9 +91,10 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 func (n *node) installStrategies(t *testing.T) {
 	t.Helper()
 	args := map[string]string{
-		"realtime":  fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 700000}`, corev1.NamespaceDefault),
-		"batchidle": `{windowSeconds: 3600}`,   // no slice while this test looks
-		"batchcap":  `{calmLinePermille: 800}`, // a quota also where real-time priority came before any harm was seen
+		"realtime":    fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 700000}`, corev1.NamespaceDefault),
+		"batchidle":   `{windowSeconds: 3600}`, // no slice while this test looks
+		"batchcpuset": fmt.Sprintf(`{namespaces: [%s]}`, corev1.NamespaceDefault),
+		"batchcap":    `{calmLinePermille: 800}`, // a quota also where real-time priority came before any harm was seen
 	}
 	config := fmt.Sprintf("apiVersion: %s\nkind: AgentConfiguration\nlending: {mode: Enforce}\nruntimeHook: {mode: Enforce}\nstrategies:\n", v1alpha1.APIVersion)
 	for _, f := range all.Factories() {
@@ -84,7 +104,7 @@ func (n *node) installStrategies(t *testing.T) {
 		}
 		config += "}\n"
 	}
-	n.installConfigured(t, config)
+	n.installConfigured(t, config, "cpuset")
 	eventually(t, "the agent to protect and publish the node", func(ctx context.Context) (bool, error) {
 		s, err := n.utilization(ctx)
 		return err == nil && isTrue(s, v1alpha1.ConditionBatchProtected) && isTrue(s, v1alpha1.ConditionRuntimeHookReady), ignoreNotFound(err)
