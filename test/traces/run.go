@@ -125,6 +125,9 @@ func (r Runner) step(w *World, strategy qos.Strategy) (plan, because string) {
 			w.write(c)
 		}
 	}
+	for _, e := range p.Evictions {
+		plans, reasons = append(plans, "evict "+e.Pod.Name), append(reasons, e.Reason)
+	}
 	if len(strategy.Foreign(s, p)) > 0 {
 		plans = append(plans, "A KNOB THAT IS NOT ITS OWN")
 	}
