@@ -1,5 +1,6 @@
 // Command dashboards writes Plimsoll's Grafana dashboards. They are written by a program because Grafana's own format
-// is too long to review: what is said here is what they show. All queries are on the series of rules.yaml.
+// is too long to review: what is said here is what they show. They hold to Grafana's schema: UnmarshalJSONStrict and
+// Validate of package dashboard in github.com/grafana/grafana-foundation-sdk/go v0.0.22 found nothing. All queries are on the series of rules.yaml.
 package main
 
 import (
@@ -85,12 +86,16 @@ func (d dashboard) grafana() map[string]any {
 			"id": i + 1, "type": "timeseries", "title": p.title, "description": p.help, "datasource": source, "targets": targets,
 			"gridPos":     map[string]any{"x": 12 * (i % 2), "y": 9 * (i / 2), "w": 12, "h": 9},
 			"fieldConfig": map[string]any{"defaults": map[string]any{"unit": p.unit, "min": 0, "custom": map[string]any{"spanNulls": false}}, "overrides": []any{}},
-			"options":     map[string]any{"tooltip": map[string]any{"mode": "multi"}},
+			"options": map[string]any{
+				"tooltip": map[string]any{"mode": "multi", "sort": "none"},
+				"legend":  map[string]any{"showLegend": true, "displayMode": "list", "placement": "bottom", "calcs": []any{}},
+			},
 		})
 	}
 	return map[string]any{
 		"uid": d.uid, "title": d.title, "tags": []string{"plimsoll"}, "schemaVersion": 39, "version": 1, "timezone": "utc", "editable": true,
 		"time": map[string]any{"from": "now-24h", "to": "now"}, "refresh": "5m", "templating": map[string]any{"list": variables}, "panels": panels,
+		"annotations": map[string]any{"list": []any{}},
 	}
 }
 
