@@ -121,8 +121,17 @@ func (n *node) testScraped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rules, err := os.ReadFile(filepath.Join(monitoring, "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Recorded each second, so that there is something to see soon.
+	soon := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(soon, bytes.Replace(rules, []byte("interval: 5m"), []byte("interval: 1s"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	config := filepath.Join(t.TempDir(), "prometheus.yml")
-	text := fmt.Sprintf("rule_files: [%s/rules.yaml, %s/alerts.yaml]\nscrape_configs:\n- job_name: plimsoll-agent\n  scrape_interval: 1s\n  static_configs: [{targets: ['127.0.0.1:8470'], labels: {node: n1, pool: p}}]\n", monitoring, monitoring)
+	text := fmt.Sprintf("rule_files: [%s, %s/alerts.yaml]\nscrape_configs:\n- job_name: plimsoll-agent\n  scrape_interval: 1s\n  static_configs: [{targets: ['127.0.0.1:8470'], labels: {node: n1, pool: p}}]\n", soon, monitoring)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +144,6 @@ func (n *node) testScraped(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	rules, err := os.ReadFile(filepath.Join(monitoring, "rules.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	p, err := history.NewPrometheus("http://"+address, http.DefaultClient)
 	if err != nil {
 		t.Fatal(err)
@@ -153,5 +158,51 @@ func (n *node) testScraped(t *testing.T) {
 	}
 	if asked < 5 {
 		t.Errorf("only %d rules of agents' own metrics", asked)
+	}
+	testPanels(t, p, filepath.Join(monitoring, "dashboards"))
+}
+
+// testPanels asks each query of each dashboard of what was scraped from the real agent. What pods ask for and what
+// workloads use comes from kube-state-metrics and the kubelets, which are not scraped here: those queries find nothing.
+func testPanels(t *testing.T, p *history.Prometheus, folder string) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, empty := 0, 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d struct {
+			Panels []struct {
+				Title   string
+				Targets []struct{ Expr string }
+			}
+		}
+		if err := json.Unmarshal(data, &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, panel := range d.Panels {
+			for _, target := range panel.Targets {
+				query := strings.ReplaceAll(target.Expr, "$node", "n1")
+				if strings.Contains(query, "_requested{") || strings.Contains(query, "workload_") {
+					empty++
+					if series, err := p.Query(t.Context(), query, time.Now()); err != nil || len(series) > 0 {
+						t.Errorf("%s: %s: %v, %v, want nothing", panel.Title, query, series, err)
+					}
+					continue
+				}
+				found++
+				eventually(t, "something in "+panel.Title+": "+query, func(ctx context.Context) (bool, error) {
+					series, err := p.Query(ctx, query, time.Now())
+					return err == nil && len(series) > 0, nil
+				})
+			}
+		}
+	}
+	if found < 20 || empty != 8 {
+		t.Errorf("%d queries found something and %d nothing, want 20 or more and 8", found, empty)
 	}
 }
