@@ -66,21 +66,16 @@ func newActor(strategies []running, actuator *actuate.Actuator, m *metrics, audi
 // act lets each strategy decide on s and carries out what differs from it. podOf names the pod of a group,
 // and wrote is told what each knob is after a write.
 func (a *actor) act(s qos.State, podOf func(group string) string, wrote func(actuate.Result)) {
-	a.settleFinished(s.Now, podOf)
+	for _, r := range a.actuator.Finished() {
+		key := knobKey(r.Change)
+		a.settle(s.Now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
+		delete(a.pending, key)
+	}
 	a.settleEvictions(s.Now)
 	for _, strategy := range a.strategies {
 		if !s.Fast || strategy.Fast {
 			a.step(strategy, s, podOf, wrote)
 		}
-	}
-}
-
-// settleFinished tells of what became of writes that have ended since.
-func (a *actor) settleFinished(now time.Time, podOf func(group string) string) {
-	for _, r := range a.actuator.Finished() {
-		key := knobKey(r.Change)
-		a.settle(now, a.pending[key].strategy, r, podOf(r.Change.Group), a.pending[key].inputs)
-		delete(a.pending, key)
 	}
 }
 

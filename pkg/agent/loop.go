@@ -145,8 +145,6 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 			l.tick(now)
 		case now := <-newcomers:
 			l.boundNewcomers(now)
-		case now := <-l.newcomers.soon:
-			l.boundNewcomers(now)
 		case now := <-fast:
 			l.actFast(now)
 			if l.fast(now) {

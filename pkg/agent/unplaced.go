@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -135,17 +134,10 @@ func (b batchPod) podBounds(l limits) *qos.Bounds {
 
 // containerBounds is what a group in the pod's is held to; nil where the pod's own group alone bounds it. Its
 // name is empty while it is not known, and for the sandbox: then it is held to the largest that any container of
-// the pod has, which for a pod of one container is what that one has.
+// the pod has, which for a pod of one container is what that one has. Its weight is left alone then: it counts among
+// the pod's containers only, and the runtime may not have written its own yet, which is what a release puts back.
 func (b batchPod) containerBounds(name string, l limits) *qos.Bounds {
 	amounts, named := b.Amounts[name]
-	of := fmt.Sprintf("of %q", name)
-	if !named {
-		var all []batchbound.Amounts
-		for _, a := range b.Amounts {
-			all = append(all, batchbound.Amounts(a))
-		}
-		amounts, of = v1alpha1.BatchResources(batchbound.Largest(all)), "of the largest, for a group that it does not name or is not known yet"
-	}
 	switch {
 	case b.Amounts == nil:
 		most := batchbound.Of(batchbound.Amounts{LimitMilliCPU: l.Fallback.MilliCPU, MemoryBytes: l.Fallback.MemoryBytes}, l.PIDs)
@@ -153,27 +145,26 @@ func (b batchPod) containerBounds(name string, l limits) *qos.Bounds {
 			Reason: "no runtime hook bounded this batch pod, nor did the admission policy convert it: runtimeHook.fallback"}
 	case len(b.Amounts) == 0:
 		return nil
+	case !named:
+		var all []batchbound.Amounts
+		for _, a := range b.Amounts {
+			all = append(all, batchbound.Amounts(a))
+		}
+		most := batchbound.Of(batchbound.Largest(all), l.PIDs)
+		return &qos.Bounds{QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs,
+			Reason: "no runtime hook bounded this batch pod: the largest of " + v1alpha1.BatchResourcesAnnotation + ", for a group that it does not name or is not known yet"}
 	default:
 		most := batchbound.Of(batchbound.Amounts(amounts), l.PIDs)
 		return &qos.Bounds{Weight: cgroup.WeightOfShares(most.Shares), QuotaMicros: most.QuotaMicros, MemoryBytes: most.MemoryBytes, PIDs: most.PIDs,
-			Reason: fmt.Sprintf("no runtime hook bounded this batch container: %s %s", v1alpha1.BatchResourcesAnnotation, of)}
+			Reason: fmt.Sprintf("no runtime hook bounded this batch container: %s of %q", v1alpha1.BatchResourcesAnnotation, name)}
 	}
 }
 
 // newcomers remembers of which batch pods the loop has seen to the limits.
 type newcomers struct {
 	told uint64
-	// soon is when to look again although nothing is new, because a write has not ended; nil where all is written.
-	soon <-chan time.Time
-	// seen is what each pod was then, by UID.
-	seen map[string]seenPod
-}
-
-// seenPod is a pod as it was seen to last.
-type seenPod struct {
-	shape podShape
-	// looks is how often it is still looked at without anything new about it; 0 once all is written.
-	looks int
+	// done is what each pod was then, by UID.
+	done map[string]podShape
 }
 
 // podShape is other where a pod may have groups, or names of containers, that it did not have.
@@ -186,13 +177,6 @@ type podShape struct {
 // the inotify queue.
 const newcomersTick = 50 * time.Millisecond
 
-// lookAgain is how long after a write that takes its time the rest of a group's limits is tried again: the weight
-// widens, and waits for the limit of memory, which is written beside the loop.
-const (
-	lookAgain = 10 * time.Millisecond
-	mostLooks = 3 // then the next tick that reads everything goes on
-)
-
 // boundNewcomers bounds batch pods that are new since it was last called, or whose containers are, where no hook
 // did: a batch container shall not run for a whole tick without limits.
 func (l *loop) boundNewcomers(now time.Time) {
@@ -201,25 +185,21 @@ func (l *loop) boundNewcomers(now time.Time) {
 	}
 	told := l.sensor.pods.changes()
 	groups, changed, err := l.sensor.tracker.Latest()
-	if err != nil || !changed && told == l.newcomers.told && l.newcomers.soon == nil {
+	if err != nil || !changed && told == l.newcomers.told {
 		return // an error is the next tick's, which reads everything
 	}
-	l.actor.settleFinished(now, l.podNames(groups))
-	l.newcomers.told, l.newcomers.soon = told, nil
+	l.newcomers.told = told
 	r := reading{Settings: map[string]map[qos.Knob]qos.Setting{}}
-	was := l.newcomers.seen
-	l.newcomers.seen = make(map[string]seenPod, len(was))
+	was := l.newcomers.done
+	l.newcomers.done = make(map[string]podShape, len(was))
 	for _, group := range groups.Pods {
 		info, known := l.sensor.pods.byUID(group.UID)
 		if !known || info.Class != v1alpha1.ClassBatch {
 			continue
 		}
-		next := seenPod{l.sensor.shapeOf(group), mostLooks}
-		if before, known := was[group.UID]; known && before.shape == next.shape {
-			next.looks = max(before.looks-1, 0)
-		}
-		l.newcomers.seen[group.UID] = next
-		if next.looks == 0 {
+		shape := l.sensor.shapeOf(group)
+		l.newcomers.done[group.UID] = shape
+		if was[group.UID] == shape {
 			continue
 		}
 		p := pod{UID: group.UID, Info: info, Key: usage.GroupKey{Path: group.Path, ID: group.GroupID}}
@@ -228,31 +208,6 @@ func (l *loop) boundNewcomers(now time.Time) {
 	}
 	if len(r.Pods) > 0 {
 		l.actor.actOnly(batchbound.Name, r.state(now, usage.Usage{}, false), r.podName)
-	}
-	for _, p := range r.Pods {
-		next := l.newcomers.seen[p.UID]
-		if l.actor.waits(p.Key.Path) {
-			l.newcomers.soon = time.After(lookAgain)
-		} else {
-			next.looks = 0
-		}
-		l.newcomers.seen[p.UID] = next
-	}
-}
-
-// podNames names the pod of a group, which may be newer than the last reading.
-func (l *loop) podNames(groups cgroup.Groups) func(group string) string {
-	return func(group string) string {
-		if name := l.last.podName(group); name != "" {
-			return name
-		}
-		for _, p := range groups.Pods {
-			if group == p.Path || strings.HasPrefix(group, p.Path+"/") {
-				info, _ := l.sensor.pods.byUID(p.UID)
-				return reading{Pods: []pod{{UID: p.UID, Info: info, Key: usage.GroupKey{Path: p.Path}}}}.podName(group)
-			}
-		}
-		return ""
 	}
 }
 

@@ -126,18 +126,6 @@ func (l *loop) ticked(t *testing.T, tree aTree, now time.Time, group, want strin
 	}
 }
 
-// bounded looks for newcomers as the loop does, until a group is held to what is wanted.
-func (l *loop) bounded(t *testing.T, tree aTree, now time.Time, group, want string) {
-	t.Helper()
-	l.boundNewcomers(now)
-	for n := 0; n < 2000 && l.newcomers.soon != nil; n++ {
-		l.boundNewcomers(<-l.newcomers.soon)
-	}
-	if got := tree.held(group); got != want {
-		t.Errorf("%s is held to %s, want %s", group, got, want)
-	}
-}
-
 func TestAContainerWithoutANameYetIsHeldToTheLargestOfThePod(t *testing.T) {
 	tree, placing := newTree(t), false
 	const two = `{"work":{"milliCPU":500,"memoryBytes":4096,"limitMilliCPU":2000},"log":{"milliCPU":100,"memoryBytes":8192,"limitMilliCPU":1000}}`
@@ -148,33 +136,24 @@ func TestAContainerWithoutANameYetIsHeldToTheLargestOfThePod(t *testing.T) {
 	for _, id := range []string{"", "/" + sandboxID, "/" + workID, "/" + logID} {
 		tree.free(batchGroup + id)
 	}
-	largest := "59, 200000 100000, 8192, 4096" // CPU of work, memory of log
-	l.bounded(t, tree, at.Add(fastTick), batchGroup+"/"+logID, largest)
+	largest := "1, 200000 100000, 8192, 4096" // CPU of work, memory of log
+	l.boundNewcomers(at.Add(fastTick))
+	l.settled(t, tree, batchGroup+"/"+logID, largest)
 	l.settled(t, tree, batchGroup+"/"+workID, largest)
 	l.settled(t, tree, batchGroup, "1, 300000 100000, 12288, 8192")
 	w.tell(t, aBatchPod(two, map[string]string{workID: "work"}))
-	l.bounded(t, tree, at.Add(2*fastTick), batchGroup+"/"+workID, "59, 200000 100000, 4096, 4096")
+	l.ticked(t, tree, at.Add(time.Second), batchGroup+"/"+workID, "59, 200000 100000, 4096, 4096") // 512 shares
 	l.settled(t, tree, batchGroup+"/"+logID, largest)
 	w.tell(t, aBatchPod(two, map[string]string{workID: "work", logID: "log", "e0": "debugger"}))
-	l.bounded(t, tree, at.Add(3*fastTick), batchGroup+"/"+logID, "17, 100000 100000, 8192, 4096") // 102 shares
+	l.ticked(t, tree, at.Add(2*time.Second), batchGroup+"/"+logID, "17, 100000 100000, 8192, 4096") // 102 shares
 	l.settled(t, tree, batchGroup+"/"+sandboxID, largest)
 	tree.free(batchGroup + "/e0") // of no name that the pod was given anything for
-	l.bounded(t, tree, at.Add(4*fastTick), batchGroup+"/e0", largest)
-}
-
-func TestALimitThatIsNotTakenIsNotTriedWithoutEnd(t *testing.T) {
-	tree, placing := newTree(t), false
-	l := boundingLoop(t, tree, toldOf(t, aBatchPod(oneContainer, nil)), v1alpha1.ModeEnforce, &placing)
-	l.tick(at)
-	tree.free(batchGroup)
-	tree.write(tree.host.FSRoot, batchGroup+"/memory.max", "max of all that there is\n") // stays longer than what is written: the kernel says otherwise
-	l.boundNewcomers(at.Add(fastTick))
-	looks := 0
-	for ; looks < 100 && l.newcomers.soon != nil; looks++ {
-		l.boundNewcomers(<-l.newcomers.soon)
-	}
-	if looks == 0 || looks >= mostLooks+1 {
-		t.Errorf("a limit that is not taken was tried again %d times, want 1 to %d", looks, mostLooks)
+	l.boundNewcomers(at.Add(3 * time.Second))
+	l.settled(t, tree, batchGroup+"/e0", largest)
+	for _, c := range l.actor.changes {
+		if c.Outcome != v1alpha1.OutcomeApplied {
+			t.Errorf("%s of %s was %s: %s", c.Knob, c.Group, c.Outcome, c.Error)
+		}
 	}
 }
 
@@ -194,13 +173,14 @@ func TestWithoutAHookAFastTickBoundsNewBatchContainers(t *testing.T) {
 
 	tree.free(batchGroup + "/" + sandboxID)
 	tree.free(batchGroup + "/" + workID)
-	// Which is which is not known: both are held to the largest, which is the one container's. 512 shares are a weight of 59.
-	l.bounded(t, tree, at.Add(3*fastTick), batchGroup+"/"+workID, "59, 100000 100000, 8192, 4096")
-	l.settled(t, tree, batchGroup+"/"+sandboxID, "59, 100000 100000, 8192, 4096")
+	// Which is which is not known: both are held to the largest, which is the one container's.
+	l.boundNewcomers(at.Add(3 * fastTick))
+	l.settled(t, tree, batchGroup+"/"+workID, "1, 100000 100000, 8192, 4096")
+	l.settled(t, tree, batchGroup+"/"+sandboxID, "1, 100000 100000, 8192, 4096")
 	w.tell(t, aBatchPod(oneContainer, map[string]string{workID: "work"}))
 	l.boundNewcomers(at.Add(4 * fastTick))
-	l.tick(at.Add(time.Second))
-	l.settled(t, tree, batchGroup+"/"+workID, "59, 100000 100000, 8192, 4096")
+	l.settled(t, tree, batchGroup+"/"+workID, "59, 100000 100000, 8192, 4096") // 512 shares are a weight of 59
+	l.settled(t, tree, batchGroup+"/"+sandboxID, "1, 100000 100000, 8192, 4096")
 	for _, c := range l.actor.changes {
 		if c.Outcome != v1alpha1.OutcomeApplied {
 			t.Errorf("%s of %s was %s: %s", c.Knob, c.Group, c.Outcome, c.Error)
@@ -271,7 +251,7 @@ func TestObserveWritesNoLimits(t *testing.T) {
 	for _, c := range l.actor.changes {
 		observed = append(observed, strings.TrimPrefix(c.Group, batchGroup)+" "+c.Knob+" "+string(c.Outcome))
 	}
-	want := []string{"/c0 pids.max Observed", "/c0 memory.max Observed", "/c0 cpu.quota Observed", "/c0 cpu.weight Observed", " pids.max Observed", " memory.max Observed", " cpu.quota Observed"} // newest first
+	want := []string{"/c0 pids.max Observed", "/c0 memory.max Observed", "/c0 cpu.quota Observed", " pids.max Observed", " memory.max Observed", " cpu.quota Observed"} // newest first
 	if d := cmp.Diff(want, observed); d != "" {
 		t.Errorf("changes told of (-want +got):\n%s", d)
 	}
@@ -329,7 +309,7 @@ func TestWhatIsRememberedOfPodsGoesWithThem(t *testing.T) {
 	}
 	l.boundNewcomers(at.Add(2 * time.Second))
 	l.tick(at.Add(2 * time.Second))
-	if len(l.actor.latest) != 0 || len(l.newcomers.seen) != 0 {
-		t.Errorf("%d outcomes and %d pods are remembered of nothing", len(l.actor.latest), len(l.newcomers.seen))
+	if len(l.actor.latest) != 0 || len(l.newcomers.done) != 0 {
+		t.Errorf("%d outcomes and %d pods are remembered of nothing", len(l.actor.latest), len(l.newcomers.done))
 	}
 }

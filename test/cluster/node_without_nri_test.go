@@ -43,6 +43,7 @@ func TestWithoutNRITheLoopBoundsBatchContainers(t *testing.T) {
 	n.wantHook(t, "NotConnected", "within a fast tick")
 	n.lend(t, 2000, 1<<30)
 	t.Run("each container of a Job gets its limits", func(t *testing.T) { n.testUnplacedJob(t) })
+	t.Run("containers of one pod get each its own", func(t *testing.T) { n.testUnplacedPair(t) })
 	stays := n.startBatch(t, "stays")
 	t.Run("the hook connects as soon as there is NRI, and what runs already stays limited", func(t *testing.T) { n.testNRIComesBack(t, stays) })
 	t.Run("another plugin that sets the same fields blocks no pod", func(t *testing.T) { n.testRivalPlugin(t) })
@@ -111,8 +112,8 @@ func heldContainer() map[qos.Knob]string {
 }
 
 // sighting is when a container's group was first seen, and when first its pod, and it, were held to what they
-// were given.
-type sighting struct{ seen, pod, container time.Time }
+// were given. weighed is when its weight came too, which counts among the containers of its pod only.
+type sighting struct{ seen, pod, container, weighed time.Time }
 
 // watchUnplaced looks at every group in besteffort pods, again and again, until done is closed.
 func (n *node) watchUnplaced(done <-chan struct{}) map[string]*sighting {
@@ -144,8 +145,11 @@ func (n *node) watchUnplaced(done <-chan struct{}) map[string]*sighting {
 					all[c.ID] = s
 				}
 				s.pod = podAt[p.UID]
-				if s.container.IsZero() && n.holds(c.Path, heldContainer()) {
+				if s.container.IsZero() && n.holds(c.Path, heldPod()) { // it is the pod's only one
 					s.container = time.Now()
+				}
+				if s.weighed.IsZero() && n.holds(c.Path, heldContainer()) {
+					s.weighed = time.Now()
 				}
 			}
 		}
@@ -179,7 +183,7 @@ func (n *node) testUnplacedJob(t *testing.T) {
 	})
 	close(done)
 	all := <-sightings
-	var limited, own []time.Duration
+	var limited, own, weighed []time.Duration
 	for i := range list.Items {
 		s := all[containerID(&list.Items[i])]
 		switch {
@@ -187,10 +191,10 @@ func (n *node) testUnplacedJob(t *testing.T) {
 			t.Errorf("the container of %s was never seen in besteffort", list.Items[i].Name)
 		case s.pod.IsZero():
 			t.Errorf("the container of %s was never held to what its pod was given: %+v", list.Items[i].Name, *s)
-		case s.container.IsZero():
+		case s.container.IsZero() || s.weighed.IsZero():
 			t.Errorf("the container of %s never had its own limits: %+v", list.Items[i].Name, *s)
 		default:
-			limited, own = append(limited, s.pod.Sub(s.seen)), append(own, s.container.Sub(s.seen))
+			limited, own, weighed = append(limited, s.pod.Sub(s.seen)), append(own, s.container.Sub(s.seen)), append(weighed, s.weighed.Sub(s.seen))
 		}
 	}
 	if t.Failed() {
@@ -207,6 +211,7 @@ func (n *node) testUnplacedJob(t *testing.T) {
 			t.Errorf("%s: p99 of the time without limits is %v, more than %v", what, p99, mostUnbounded)
 		}
 	}
+	report("its weight too", weighed)
 }
 
 // batchRun is a batch pod that runs: its own group, and its container's ID.
@@ -239,6 +244,35 @@ func (n *node) startBatch(t *testing.T, name string) (run batchRun) {
 // limited reports whether a batch pod that was not placed has all its limits.
 func (n *node) limited(run batchRun) bool {
 	return n.holds(run.group, heldPod()) && n.holds(run.group+"/"+run.container, heldContainer())
+}
+
+// testUnplacedPair runs a pod of two containers that were given different amounts.
+func (n *node) testUnplacedPair(t *testing.T) {
+	template := batchWork()
+	small := *template.Spec.Containers[0].DeepCopy()
+	small.Name, small.Resources.Requests[corev1.ResourceMemory], small.Resources.Limits[corev1.ResourceCPU] = "small", resource.MustParse("16Mi"), resource.MustParse("100m")
+	template.Spec.Containers = append(template.Spec.Containers, small)
+	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
+	pod, err := pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pair", Labels: template.Labels}, Spec: template.Spec}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.deletePod(t, "pair")
+	want := map[string]map[qos.Knob]string{"work": heldContainer(), "small": heldContainer()}
+	want["small"][qos.CPUQuota], want["small"][qos.MemoryMax] = "10000", "16777216"
+	eventually(t, "each container's own limits", func(ctx context.Context) (bool, error) {
+		now, err := pods.Get(ctx, pod.Name, metav1.GetOptions{})
+		group, groupErr := n.groupOf(string(pod.UID))
+		if err != nil || groupErr != nil || len(now.Status.ContainerStatuses) != len(want) {
+			return false, err
+		}
+		for _, s := range now.Status.ContainerStatuses {
+			if _, id, _ := strings.Cut(s.ContainerID, "://"); id == "" || !n.holds(group+"/"+id, want[s.Name]) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
 }
 
 func (n *node) testNRIComesBack(t *testing.T, stays batchRun) {

@@ -6,12 +6,12 @@
 //
 //	the pod's group        the CPU quota, memory limit and limit of tasks of the whole pod
 //	a container's group    its CPU weight, CPU quota, memory limit and limit of tasks; while it is not known which
-//	                       container it is, the largest of each that a container of the pod has
+//	                       container it is, the largest quota, memory and tasks that one of the pod's has
 //
 // The kubelet makes the pod's group before the first container, and for a BestEffort pod writes its CPU weight
 // and, with podPidsLimit, its limit of tasks: the weight is left to it, and so is a limit of tasks that is there. So what the
-// pod was given holds before its first instruction, or within a fast tick. So do its container's limits, where it has
-// one container; where it has several, how it is split between them follows when the kubelet has told the API server
+// pod was given holds before its first instruction, or within a fast tick. So do its container's, where it has
+// one; where it has several, how it is split between them follows when the kubelet has told the API server
 // which is which. The sandbox, and a container that was added to look into the pod, have no name in what the pod was
 // given, and stay held to the largest.
 //
