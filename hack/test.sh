@@ -106,7 +106,9 @@ for stage in "${chosen[@]}"; do
 done
 
 rm -rf "$results"
-mkdir -p "$results"
+mkdir -p "$results/screenshots"
+# Pictures of the pages that tests open: what a build server keeps of a run beside its events.
+export PLIMSOLL_SCREENSHOTS=${PLIMSOLL_SCREENSHOTS:-$PWD/$results/screenshots}
 : >"$uncovered"
 table=()
 failed=()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
+
 	"github.com/plimsoll/plimsoll/pkg/check"
 )
 
@@ -100,8 +102,33 @@ func TestNamesOfTheCommandAsAPluginAndItsManPages(t *testing.T) {
 	if err != nil || !strings.Contains(string(page), ".TH \"PLIMSOLL-AUDIT-VERIFY\" \"1\"") {
 		t.Errorf("man page: %v\n%s", err, page)
 	}
-	if code, out, _ := plimsoll(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "__start_plimsoll") {
-		t.Errorf("completion: %d", code)
+	for shell, part := range map[string]string{"bash": "__start_plimsoll", "zsh": "#compdef plimsoll", "fish": "complete -c plimsoll", "powershell": "Register-ArgumentCompleter -CommandName 'plimsoll'"} {
+		if code, out, _ := plimsoll(t, "completion", shell); code != exitOK || !strings.Contains(out, part) {
+			t.Errorf("completion of %s: %d, without %q", shell, code, part)
+		}
+	}
+	if code, out, _ := plimsoll(t, "__complete", "explain", ""); code != exitOK || !strings.Contains(out, "throttle\t") || !strings.Contains(out, "eviction\t") {
+		t.Errorf("completing explain: %d, %s", code, out)
+	}
+	if code, out, _ := plimsoll(t, "--version"); code != exitOK || !strings.HasPrefix(out, "plimsoll version ") {
+		t.Errorf("--version: %d, %q", code, out)
+	}
+}
+
+// A terminal is coloured, and one of a person who wants none is not.
+func TestNoColorIsHeeded(t *testing.T) {
+	_, terminal, err := pty.Open()
+	if err != nil {
+		t.Skipf("there is no pseudo-terminal to try it on: %v", err)
+	}
+	defer terminal.Close()
+	t.Setenv("NO_COLOR", "")
+	if got := paint(terminal, red, "bad"); got != "\x1b[31mbad\x1b[0m" {
+		t.Errorf("on a terminal: %q", got)
+	}
+	t.Setenv("NO_COLOR", "1")
+	if got := paint(terminal, red, "bad"); got != "bad" {
+		t.Errorf("with NO_COLOR: %q", got)
 	}
 }
 
