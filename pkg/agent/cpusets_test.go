@@ -75,6 +75,39 @@ func TestBatchIsKeptOffExclusiveCPUsAndTheCoresOfServicesThatAsk(t *testing.T) {
 	}
 }
 
+// A strategy that observes shows the plan that it would carry out, and no file is touched.
+func TestBatchcpusetThatObservesShowsItsPlanAndWritesNothing(t *testing.T) {
+	tree := newTree(t)
+	const branch = "kubepods/plimsoll-batch"
+	tree.group(branch)
+	tree.write(tree.host.FSRoot, branch+"/cpuset.cpus", "\n")
+	tree.write(tree.host.FSRoot, "kubepods/cpuset.cpus.effective", "0-1\n")
+	sys := t.TempDir()
+	tree.write(sys, "devices/system/cpu/online", "0-1\n")
+	for id := range 2 {
+		tree.write(sys, fmt.Sprintf("devices/system/cpu/cpu%d/topology/core_cpus_list", id), fmt.Sprintf("%d\n", id))
+	}
+	c := v1alpha1.DefaultAgentConfiguration()
+	c.Strategies = []v1alpha1.StrategyConfiguration{{Name: "batchcpuset", Mode: v1alpha1.ModeObserve}}
+	strategies, err := buildStrategies(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newTestLoop(t, tree, v1alpha1.ModeObserve)
+	l.sensor.close()
+	l.actor.strategies, l.sensor = strategies, newSensor(tree.host, strategies, noPods{})
+	l.sensor.cpuSets = cpuSets{cgroup.NewTopology(sys), func() ([]int, error) { return []int{1}, nil }, func() bool { return true }}
+	for i := range 3 {
+		l.tick(at.Add(time.Duration(i) * time.Second))
+	}
+	if got := lastSet(t, tree.host.FSRoot, branch); got != "" {
+		t.Errorf("an observer wrote %q", got)
+	}
+	if n := len(l.actor.changes); n != 1 || l.actor.changes[0].Value != "0" || l.actor.changes[0].Outcome != v1alpha1.OutcomeObserved {
+		t.Errorf("shown: %+v, want batch on CPU 0, once", l.actor.changes)
+	}
+}
+
 // lastSet is what was written last: a plain file keeps what a shorter write leaves behind it, unlike the kernel's.
 func lastSet(t *testing.T, root, group string) string {
 	t.Helper()

@@ -102,7 +102,7 @@ func cpuKnobs() []KnobSpec {
 			Unit: "CPU numbers", Range: `a list like 0-3,8; "inherit" on v2`,
 			V2:            KnobFiles{Files: []string{"cpuset.cpus"}, Format: "LIST, or empty for what the group above has", Since: "5.0"},
 			V1:            KnobFiles{Controller: "cpuset", Files: []string{"cpuset.cpus"}, Format: "LIST; empty only where there is no task", Since: "2.6.24"},
-			Rules:         "On v1 within the group above (EACCES) and around the groups below (EBUSY); v2 takes what both have, or the parent's where that is nothing. A list cannot be emptied while there are tasks (ENOSPC).",
+			Rules:         "On v1 within the group above (EACCES) and around the groups below (EBUSY); v2 takes what both have, or the parent's where that is nothing. A list cannot be emptied while there are tasks, on v2 also in groups below (ENOSPC).",
 			AlsoWrittenBy: "kubelet's CPU manager and container runtime (containers); the kernel at CPU hotplug (v1)", Undo: "write an empty line on v2, the parent's list on v1",
 			codec: setCodec("cpuset.cpus"),
 		},
