@@ -92,7 +92,7 @@ Ends with 0, with 1 when the history has no node in the period, and with 2 when 
 func (f *reportFlags) complete(now time.Time) error {
 	var errs []error
 	within := func(name string, v, low, high float64, open bool) {
-		if !(v >= low && v <= high) || open && v == low { //nolint:staticcheck // NaN is refused too
+		if !(v >= low && v <= high) || open && v == low { // NaN is refused too
 			errs = append(errs, fmt.Errorf("--%s %v: must be from %v to %v", name, v, low, high))
 		}
 	}

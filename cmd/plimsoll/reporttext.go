@@ -133,7 +133,7 @@ func textOver(out io.Writer, all []planner.OverProvisioned) {
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nOVER-PROVISIONED\tREQUESTED cores\tUSED P50\tP99.9\tMAX\tMAX AT\tSPARE\tMEASURED h")
+	fmt.Fprintln(w, "\nOVER-PROVISIONED\tREQUESTED cores\tUSED P50\tP99.9\tMAX\tMAX AT\tSPARE\tMEASURED h") //nolint:dupword // two headings
 	for i, o := range all {
 		if i == mostLines {
 			fmt.Fprintf(w, "and %d more\n", len(all)-i)

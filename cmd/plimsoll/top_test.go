@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -60,7 +61,7 @@ func TestTopIsDrawnAsItWas(t *testing.T) {
 		golden(t, "testdata/top-"+output+".golden", out.String())
 	}
 	var out bytes.Buffer
-	if err := drawTop(&out, nil, topNow, topOptions{output: "table", sortBy: "used"}); err != errFound || !strings.Contains(out.String(), "is plimsoll-agent running") {
+	if err := drawTop(&out, nil, topNow, topOptions{output: "table", sortBy: "used"}); !errors.Is(err, errFound) || !strings.Contains(out.String(), "is plimsoll-agent running") {
 		t.Errorf("an empty cluster: %v, %s", err, out.String())
 	}
 }

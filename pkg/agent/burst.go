@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -33,9 +34,7 @@ func (s *sensor) readBurst(r *reading, p *pod, group cgroup.Pod) {
 		if r.Settings[g] == nil {
 			r.Settings[g] = map[qos.Knob]qos.Setting{}
 		}
-		for k, v := range settings {
-			r.Settings[g][k] = v
-		}
+		maps.Copy(r.Settings[g], settings)
 	}
 	read(group.Path)
 	var ofPod usage.Reading // the pod's own limit may be what stops a container

@@ -270,7 +270,7 @@ func (l *loop) learn(now time.Time, r reading, status *v1alpha1.NodeUtilizationS
 func (l *loop) worthPublishing(now time.Time, status *v1alpha1.NodeUtilizationStatus) bool {
 	errorPermille, news := told(l.offered, status)
 	due := l.publishing.Due(l.publishRule, now, errorPermille)
-	if !due && !(news && l.publishing.MayWrite(l.publishRule, now)) {
+	if !due && (!news || !l.publishing.MayWrite(l.publishRule, now)) {
 		return false
 	}
 	l.offered = status

@@ -127,7 +127,7 @@ func (p *publisher) write(ctx context.Context, s *v1alpha1.NodeUtilizationStatus
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	var err error
-	for attempt := 0; attempt < 3; attempt++ {
+	for range 3 {
 		if p.version == "" {
 			if p.version, err = p.ensure(ctx); err != nil {
 				return err

@@ -20,7 +20,7 @@ func (s *sensor) readRealtime(r *reading, p *pod, group cgroup.Pod, known bool) 
 	if !slices.Contains(s.knobs[qos.KindContainer], qos.CPUPolicy) {
 		return
 	}
-	if !p.Info.Realtime && !s.askedRealtime[p.UID] && !(known && s.hadRealtime[group.Path]) {
+	if !p.Info.Realtime && !s.askedRealtime[p.UID] && (!known || !s.hadRealtime[group.Path]) {
 		return
 	}
 	s.askedRealtime[p.UID] = true

@@ -167,7 +167,7 @@ func FuzzNames(f *testing.F) {
 
 func isHex(s string) bool {
 	for _, c := range []byte(s) {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
 	}

@@ -137,15 +137,16 @@ func (c deviceCodec) format(l limits) string {
 }
 
 func (c deviceCodec) line(d device, values []int64) string {
-	line := d.String()
+	var line strings.Builder
+	line.WriteString(d.String())
 	for i, key := range c.keys {
 		text := c.reset
 		if values[i] != absentLimit {
 			text = strconv.FormatInt(values[i], 10)
 		}
-		line += " " + key + "=" + text
+		line.WriteString(" " + key + "=" + text)
 	}
-	return line
+	return line.String()
 }
 
 // encode writes one line at a time: the kernel takes one disk in each write(2). Disks that have a setting

@@ -226,7 +226,7 @@ func (r *Reader) bytes(g *openGroup, file int, err *error) []byte {
 	b, readErr := r.buf.pread(g.fds[file], false)
 	// PSI may be switched off for one group (cgroup.pressure) or for the kernel (psi=0).
 	isPSI := file >= fileCPUPressure && file <= fileIOPressure
-	if readErr != nil && !(isPSI && errors.Is(readErr, unix.EOPNOTSUPP)) {
+	if readErr != nil && (!isPSI || !errors.Is(readErr, unix.EOPNOTSUPP)) {
 		*err = fmt.Errorf("%s: %w", r.files[file].name, readErr)
 	}
 	return b

@@ -150,7 +150,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // joined errors are looked for, level by level
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // joined errors are looked for, level by level
 		var all []error
 		for _, e := range joined.Unwrap() {
 			all = append(all, flatten(e)...)

@@ -18,7 +18,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/planner"
@@ -32,7 +31,7 @@ func seen(at time.Time, node string, capacity, used int64) Seen {
 		return corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "payments", Name: name, Labels: map[string]string{v1alpha1.ClassLabel: class, "pod-template-hash": "5d4f"},
-				OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: strings.TrimSuffix(name, "-x") + "-5d4f", Controller: ptr.To(true)}},
+				OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: strings.TrimSuffix(name, "-x") + "-5d4f", Controller: new(true)}},
 			},
 			Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}}},
 		}
@@ -47,14 +46,14 @@ func seen(at time.Time, node string, capacity, used int64) Seen {
 		ObservedTime: metav1.NewMicroTime(at.Add(-time.Second)), Capacity: v1alpha1.Resources{MilliCPU: capacity, MemoryBytes: 8 << 30},
 		Node: v1alpha1.Resources{MilliCPU: used, MemoryBytes: 2 << 30},
 		Classes: []v1alpha1.ClassUtilization{
-			{Class: v1alpha1.ClassLatencySensitive, Resources: v1alpha1.Resources{MilliCPU: used - 500}, Pressure: &v1alpha1.Pressure{CPUSomePermille: ptr.To[int32](150)}},
+			{Class: v1alpha1.ClassLatencySensitive, Resources: v1alpha1.Resources{MilliCPU: used - 500}, Pressure: &v1alpha1.Pressure{CPUSomePermille: new(int32(150))}},
 			{Class: v1alpha1.ClassBatch, Resources: v1alpha1.Resources{MilliCPU: 400}},
 		},
 		Pods:     []v1alpha1.PodUtilization{{UID: "u1", Resources: v1alpha1.Resources{MilliCPU: 300}}, {UID: "u2", Resources: v1alpha1.Resources{MilliCPU: 400}}, {UID: "gone", Resources: v1alpha1.Resources{MilliCPU: 9000}}},
 		Lendable: &v1alpha1.Lendable{MilliCPU: v1alpha1.LendableSum{Computed: 2000, Published: 1800, Lent: 1500}},
 	}}
 	minutes := int64(at.Sub(start) / time.Minute)
-	u.Status.Harm = &v1alpha1.HarmTotals{ThrottledMilliseconds: ptr.To(6000 * minutes), BatchThrottledMilliseconds: ptr.To(3000 * minutes), Evictions: minutes / 5}
+	u.Status.Harm = &v1alpha1.HarmTotals{ThrottledMilliseconds: new(6000 * minutes), BatchThrottledMilliseconds: new(3000 * minutes), Evictions: minutes / 5}
 	u.Name = node
 	return Seen{
 		At: at, PoolLabel: "pool", Utilizations: []v1alpha1.NodeUtilization{u}, Pods: []corev1.Pod{api, batch, done},
@@ -123,7 +122,7 @@ func TestWhatIsRecordedIsReported(t *testing.T) {
 		names = append(names, fmt.Sprintf("%s %s %.1f of %.1f", w.Name, w.Pool, w.CPUHours.Used, w.CPUHours.Requested))
 	}
 	// From the first reading to the last are 55 minutes: 6 s of each stopped services, 3 s batch; one pod each time.
-	wantHarm := planner.Harm{PressureMinutes: ptr.To(60.0), ThrottledPodMinutes: ptr.To(5.5), BatchThrottledMinutes: ptr.To(2.75), Evictions: ptr.To(11.0)}
+	wantHarm := planner.Harm{PressureMinutes: new(60.0), ThrottledPodMinutes: new(5.5), BatchThrottledMinutes: new(2.75), Evictions: new(11.0)}
 	if diff := cmp.Diff(wantHarm, r.Fleet.Harm); diff != "" {
 		t.Errorf("harm (-want +got):\n%s", diff)
 	}

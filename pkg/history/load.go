@@ -49,7 +49,6 @@ func Load(ctx context.Context, source Source, selection Selection, o planner.Rep
 	type part struct {
 		nodes []planner.NodeHistory
 		hash  [sha256.Size]byte
-		late  int
 	}
 	for pair := range slices.Chunk(names, 2*nodesAtOnce) {
 		var parts [2]part

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,7 +92,7 @@ func TestTheFastDecoderMakesTheSameViewAsTheOrdinaryOne(t *testing.T) {
 	if d := cmp.Diff(wantView, gotView, compare); d != "" {
 		t.Errorf("view (-want +got):\n%s", d)
 	}
-	if _, _, err := d.Decode(); err != io.EOF {
+	if _, _, err := d.Decode(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last event: %v, want io.EOF", err)
 	}
 }

@@ -1,6 +1,7 @@
 package loadaware
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -143,10 +144,5 @@ func (v *View) tells(w *workload) bool {
 	if v == nil {
 		return false
 	}
-	for _, own := range v.workloads {
-		if own == w {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(v.workloads, w)
 }

@@ -191,7 +191,7 @@ func (p *Plugin) addPods(o *outlook, v *View, pods []fwk.PodInfo, now time.Time)
 			continue // most pods: their use is in the node's
 		}
 		expected := useOf(p.history.of(pod), byRequest, now)
-		keep := 1.0
+		var keep float64
 		if measured {
 			add.add(p.immature(use, expected, v.windowMilliseconds))
 			keep = p.estimateWeight(use)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -215,9 +216,7 @@ func (r *records) copies() []Decision {
 		d := e.decision
 		d.RefusedNodes = slices.Clone(d.RefusedNodes)
 		d.Refused = make(map[string]int, len(d.Refused))
-		for k, v := range e.decision.Refused {
-			d.Refused[k] = v
-		}
+		maps.Copy(d.Refused, e.decision.Refused)
 		e.mu.Unlock()
 		out = append(out, d)
 	}

@@ -62,7 +62,7 @@ func follow(ctx context.Context, client rest.Interface, s *store) {
 func listWatch(client rest.Interface) *cache.ListWatch {
 	resource := v1alpha1.NodeUtilizationResource().Resource
 	lw := cache.NewListWatchFromClient(client, resource, metav1.NamespaceAll, fields.Everything())
-	lw.WatchFunc = nil
+	lw.WatchFunc = nil //nolint:staticcheck // or callers without a context would still get client-go's own
 	lw.WatchFuncWithContext = func(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
 		options.Watch = true
 		request := client.Get().Resource(resource).VersionedParams(&options, metav1.ParameterCodec)

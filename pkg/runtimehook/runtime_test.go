@@ -350,6 +350,6 @@ func testOptions() Options {
 	return Options{
 		Enforce: true, ContainerQuota: true, PIDs: 99, Timeout: 10 * time.Second, Fallback: Fallback{MilliCPU: 700, MemoryBytes: 1 << 28},
 		CgroupsPath: func(id, _ string) string { return "/kubepods/plimsoll-batch/" + id },
-		Log:         slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log:         slog.New(slog.DiscardHandler),
 	}
 }

@@ -7,7 +7,7 @@ import "time"
 // where they take away most of that error:
 //
 //	owed   = integral over time, since the last write, of the error in permille of the node's capacity
-//	budget = BudgetPermilleSeconds x price
+//	budget = BudgetPermilleSeconds x price,
 //	price  = 1 while writes are rarer than AverageInterval, and doubles with each two that are ahead of it
 //
 // A write is due when the error is JumpPermille or more, or when owed reaches budget, but never within

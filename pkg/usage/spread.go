@@ -34,7 +34,7 @@ func newSpreader() spreader { return spreader{sketch: newSketch()} }
 func newSketch() *ddsketch.DDSketch {
 	m, err := mapping.NewLogarithmicMapping(sketchError)
 	if err != nil {
-		panic(fmt.Sprintf("usage: sketchError is not between 0 and 1: %v", err)) // a constant of this file
+		panic(fmt.Sprintf("usage: sketchError is not between 0 and 1: %v", err)) //nolint:forbidigo // it is a constant of this file
 	}
 	return ddsketch.NewDDSketch(m, newStore(), store.NewSparseStore())
 }

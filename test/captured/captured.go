@@ -23,31 +23,35 @@ import (
 )
 
 // procFiles are the files of procfs. The beginning of a file that has a line for each interrupt is enough.
-var procFiles = []string{"stat", "meminfo", "pressure/cpu", "pressure/memory", "pressure/io", "schedstat", "sys/kernel/osrelease"}
+func procFiles() []string {
+	return []string{"stat", "meminfo", "pressure/cpu", "pressure/memory", "pressure/io", "schedstat", "sys/kernel/osrelease"}
+}
 
 // counterFiles are the files of a group that are no knobs, by the controller of v1; v2 has those of "v2".
-var counterFiles = map[string][]string{
-	"v2": {
-		"cpu.stat", "cpu.pressure", "memory.current", "memory.stat", "memory.events", "memory.pressure",
-		"io.stat", "io.pressure", "pids.current", "cpuset.cpus.effective", "cgroup.controllers",
-	},
-	"cpu": {"cpu.stat"}, "cpuacct": {"cpuacct.usage"}, "pids": {"pids.current"},
-	"memory":  {"memory.usage_in_bytes", "memory.stat", "memory.oom_control", "memory.failcnt"},
-	"blkio":   {"blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"},
-	"unified": {"cpu.pressure", "memory.pressure", "io.pressure"},
+func counterFiles() map[string][]string {
+	return map[string][]string{
+		"v2": {
+			"cpu.stat", "cpu.pressure", "memory.current", "memory.stat", "memory.events", "memory.pressure",
+			"io.stat", "io.pressure", "pids.current", "cpuset.cpus.effective", "cgroup.controllers",
+		},
+		"cpu": {"cpu.stat"}, "cpuacct": {"cpuacct.usage"}, "pids": {"pids.current"},
+		"memory":  {"memory.usage_in_bytes", "memory.stat", "memory.oom_control", "memory.failcnt"},
+		"blkio":   {"blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"},
+		"unified": {"cpu.pressure", "memory.pressure", "io.pressure"},
+	}
 }
 
 // Capture reads a node. Files that it does not have are left out. The comment is the archive's first line.
 func Capture(h cgroup.Host, comment string) (*txtar.Archive, error) {
 	a := &txtar.Archive{Comment: []byte(strings.ReplaceAll(comment, "\n", " ") + "\n")}
-	for _, name := range procFiles {
+	for _, name := range procFiles() {
 		if err := add(a, path.Join("proc", name), filepath.Join(h.ProcRoot, name)); err != nil {
 			return nil, err
 		}
 	}
 	node := len(a.Files)
 	files := map[string][]string{}
-	for controller, names := range counterFiles {
+	for controller, names := range counterFiles() {
 		if (controller == "v2") == (h.Mode == cgroup.V2) && (controller != "unified" || h.Mode == cgroup.Hybrid) {
 			files[controller] = append(files[controller], names...)
 		}

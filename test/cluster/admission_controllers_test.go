@@ -182,7 +182,7 @@ func testObservingWarns(t *testing.T, cp *controlPlane) {
 	eventually(t, "an unconverted batch pod to be warned of", func(ctx context.Context) (bool, error) {
 		got, err := client.CoreV1().Pods("shop").Create(ctx, c.pod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
-			return false, nil // still refused
+			return false, nil //nolint:nilerr // still refused
 		}
 		wantUntouched(t, c, got)
 		return strings.Contains(warnings.said(), "were not converted"), nil

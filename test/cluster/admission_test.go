@@ -127,12 +127,12 @@ func (cp *controlPlane) waitForPolicies(t *testing.T) {
 		byPod, err := cp.try(ctx, both["requests only"].pod())
 		if err != nil {
 			last = err
-			return false, nil // refused until both policies are known
+			return false, nil //nolint:nilerr // refused until both policies are known
 		}
 		byNamespace, err := cp.try(ctx, both["a pod without a class in a batch namespace"].pod())
 		if err != nil {
 			last = err
-			return false, nil
+			return false, nil //nolint:nilerr // as above
 		}
 		_, errUnlabelled := cp.try(ctx, both["batch resources without the class"].pod())
 		_, errGuaranteed := cp.try(ctx, both["Guaranteed by limits alone"].pod())

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
@@ -56,7 +55,7 @@ func TestAgentEvictsBatchPodsOfItsOwnNodeOnly(t *testing.T) {
 		return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "may not evict pods of other nodes"), nil
 	})
 	budget := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "protected"}, Spec: policyv1.PodDisruptionBudgetSpec{
-		MinAvailable: ptr.To(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"name": "protected"}},
+		MinAvailable: new(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"name": "protected"}},
 	}}
 	if _, err := cp.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Create(t.Context(), budget, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -89,8 +89,7 @@ func TestAgentRefusesABadConfiguration(t *testing.T) {
 				t.Fatal(err)
 			}
 			out, err := exec.CommandContext(t.Context(), agent, "--config", file, "--node-name", "n", "--kubeconfig", "/nonexistent").CombinedOutput()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) {
+			if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 				t.Fatalf("the agent started: %v\n%s", err, out)
 			}
 			for _, want := range append(tc.want, file) {
@@ -563,7 +562,7 @@ func (n *node) testDeletion(t *testing.T, pod *corev1.Pod) {
 		for _, h := range hierarchies {
 			err := filepath.WalkDir(h+n.cluster.CgroupRoot(), func(path string, d fs.DirEntry, err error) error {
 				if err != nil || !d.IsDir() {
-					return nil // it may vanish while it is walked
+					return nil //nolint:nilerr // it may vanish while it is walked
 				}
 				if strings.Contains(path, string(pod.UID)) || strings.Contains(path, containerID(pod)) {
 					left = append(left, path)

@@ -154,7 +154,7 @@ func (n *node) kernelSettings(t *testing.T) map[string]string {
 	for _, h := range hierarchies {
 		err := filepath.WalkDir(filepath.Join(h, n.host.Kubepods), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
-				return nil // a group that vanishes, or a hierarchy without it
+				return nil //nolint:nilerr // a group that vanishes, or a hierarchy without it
 			}
 			name := d.Name()
 			if d.IsDir() {
@@ -164,7 +164,7 @@ func (n *node) kernelSettings(t *testing.T) map[string]string {
 			info, err := d.Info()
 			counter := slices.Contains(counts, name) || strings.Contains(name, "usage") || strings.HasSuffix(name, ".pressure") || strings.HasSuffix(name, "failcnt") || strings.Contains(name, "reset_stats")
 			if err != nil || info.Mode().Perm()&0o200 == 0 || info.Mode().Perm()&0o400 == 0 || counter {
-				return nil
+				return nil //nolint:nilerr // it has vanished
 			}
 			if b, err := os.ReadFile(path); err == nil {
 				settings[path] = strings.TrimSpace(string(b))

@@ -126,7 +126,7 @@ func testExplain(t *testing.T, cp *controlPlane, s *scheduler) {
 	eventually(t, "the decision to be explained", func(ctx context.Context) (bool, error) {
 		out, err := explain(ctx)
 		if err != nil {
-			return false, nil // the scheduler remembers for ten seconds that it was forbidden
+			return false, nil //nolint:nilerr // the scheduler remembers for ten seconds that it was forbidden
 		}
 		for _, want := range []string{"Went to:     explained-a", "explained-b  ", "3200m", "3008m"} {
 			if !strings.Contains(out, want) {

@@ -12,7 +12,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the plans and reasons of traces anew")
+var rewrite = flag.Bool("rewrite", false, "write the plans and reasons of traces anew") //nolint:gochecknoglobals // go test parses the flags before anything of ours runs
 
 // Runner plays the traces of one strategy.
 type Runner struct {

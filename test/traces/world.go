@@ -2,6 +2,7 @@ package traces
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +19,10 @@ const (
 	podTier  = "/kubepods/burstable"
 )
 
-// PodPath is the group of a pod of a trace, ContainerPath that of its only container.
-func PodPath(pod string) string       { return podTier + "/" + pod }
+// PodPath is the group of a pod of a trace.
+func PodPath(pod string) string { return podTier + "/" + pod }
+
+// ContainerPath is that of its only container.
 func ContainerPath(pod string) string { return PodPath(pod) + "/app" }
 
 // World is the node that a trace plays on: what is so until a row says otherwise.
@@ -81,9 +84,7 @@ func (w *World) state() qos.State {
 	s := w.State
 	copied := func(group string) map[qos.Knob]qos.Setting {
 		settings := map[qos.Knob]qos.Setting{}
-		for k, v := range w.Settings[group] {
-			settings[k] = v
-		}
+		maps.Copy(settings, w.Settings[group])
 		return settings
 	}
 	s.Groups = []qos.Group{

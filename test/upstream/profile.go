@@ -12,7 +12,6 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler"
 	configtesting "k8s.io/kubernetes/pkg/scheduler/apis/config/testing"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
-	"k8s.io/utils/ptr"
 
 	"github.com/plimsoll/plimsoll/pkg/loadaware"
 )
@@ -21,9 +20,9 @@ import (
 func Options(t *testing.T) []scheduler.Option {
 	config := configtesting.V1ToInternalWithDefaults(t, kubeschedulerv1.KubeSchedulerConfiguration{
 		Profiles: []kubeschedulerv1.KubeSchedulerProfile{{
-			SchedulerName: ptr.To("default-scheduler"),
+			SchedulerName: new("default-scheduler"),
 			Plugins: &kubeschedulerv1.Plugins{MultiPoint: kubeschedulerv1.PluginSet{
-				Enabled: []kubeschedulerv1.Plugin{{Name: loadaware.Name, Weight: ptr.To[int32](3)}},
+				Enabled: []kubeschedulerv1.Plugin{{Name: loadaware.Name, Weight: new(int32(3))}},
 			}},
 		}},
 	})

@@ -92,7 +92,7 @@ func enableControllers() error {
 	if err != nil {
 		return fmt.Errorf("listing controllers: %w", err)
 	}
-	for _, c := range strings.Fields(string(b)) {
+	for c := range strings.FieldsSeq(string(b)) {
 		if err := os.WriteFile(filepath.Join(cgroupRoot, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
 			return fmt.Errorf("enabling controller %s: %w", c, err)
 		}

@@ -135,8 +135,8 @@ type FreezeWindow struct {
 	// name is for people: market open.
 	Name string `json:"name"`
 
-	// schedule says when the window begins, in cron's five fields: minute, hour, day of month, month, day of
-	// week. "30 9 * * MON-FRI" is 9:30 on weekdays.
+	// schedule says when the window begins, in cron's five fields: minute, hour, day of the month, month and
+	// day of the week. "30 9 * * MON-FRI" is 9:30 on weekdays.
 	Schedule string `json:"schedule"`
 
 	// lastDayOfMonthOnly leaves out all beginnings that are not on the last day of a month: with the schedule

@@ -13,9 +13,11 @@ const (
 	// ClassLabel on a pod, or on its namespace, says the pod's Class.
 	ClassLabel = "plimsoll.dev/class"
 
-	// BatchCPUResource and BatchMemoryResource are the extended resources that batch pods ask for and nodes
-	// lend: integer thousandths of a core, and bytes.
-	BatchCPUResource    = GroupName + "/batch-cpu"
+	// BatchCPUResource is the extended resource of CPU that batch pods ask for and nodes lend: integer thousandths
+	// of a core.
+	BatchCPUResource = GroupName + "/batch-cpu"
+
+	// BatchMemoryResource is that of memory: bytes.
 	BatchMemoryResource = GroupName + "/batch-memory"
 
 	// RealtimeAnnotation on a latency-sensitive pod asks with "true" that its threads run at real-time

@@ -159,7 +159,7 @@ func look(args Args, s qos.State) (quiet, batch bool) {
 		switch {
 		case g.Kind == qos.KindBatchContainer:
 			batch = true
-		case g.Kind == qos.KindPod && g.Online && !(s.Fast && !g.Harm.ExcessPermille.OK):
+		case g.Kind == qos.KindPod && g.Online && (!s.Fast || g.Harm.ExcessPermille.OK):
 			quiet = quiet && g.Harm.ExcessPermille.OK && g.Harm.ExcessPermille.Value < args.HarmPermille
 		}
 	}

@@ -173,12 +173,13 @@ func reportDelays(b *testing.B, delays []time.Duration) {
 	b.ReportMetric(at(0.9), "p90-ms")
 	b.ReportMetric(at(0.99), "p99-ms")
 	b.ReportMetric(at(1), "max-ms")
-	const width = 25 * time.Millisecond
-	histogram := map[time.Duration]int{}
+	const widthMs = 25
+	bucketOf := func(d time.Duration) int64 { return d.Milliseconds() / widthMs }
+	histogram := map[int64]int{}
 	for _, d := range delays {
-		histogram[d/width]++
+		histogram[bucketOf(d)]++
 	}
-	for bucket := delays[0] / width; bucket <= delays[len(delays)-1]/width; bucket++ {
-		b.Logf("%4d to %4d ms: %3d", (bucket * width).Milliseconds(), ((bucket + 1) * width).Milliseconds(), histogram[bucket])
+	for bucket := bucketOf(delays[0]); bucket <= bucketOf(delays[len(delays)-1]); bucket++ {
+		b.Logf("%4d to %4d ms: %3d", bucket*widthMs, (bucket+1)*widthMs, histogram[bucket])
 	}
 }
