@@ -365,7 +365,8 @@ func (n *node) testWithdrawal(t *testing.T) {
 }
 
 // testStarvation lets a service have the node, with more threads than it has CPUs, until the batch pod goes. It
-// has a request: the tier of pods without has less weight than the idle branch.
+// has a request: the tier of pods without has less weight than the idle branch. A small one, since the agent's own
+// is small too: beside a busy pod that requests a CPU it waits for seconds.
 func (n *node) testStarvation(t *testing.T, batch *corev1.Pod) {
 	begin := time.Now()
 	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
@@ -376,7 +377,7 @@ func (n *node) testStarvation(t *testing.T, batch *corev1.Pod) {
 			Containers: []corev1.Container{{
 				Name: "work", Image: batchImage, ImagePullPolicy: corev1.PullNever,
 				Args:      []string{fmt.Sprintf("--threads=%d", 3*runtime.NumCPU()), "--listen="},
-				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}},
 			}},
 		},
 	}, metav1.CreateOptions{})

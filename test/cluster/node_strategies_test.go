@@ -91,8 +91,8 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 func (n *node) installStrategies(t *testing.T) {
 	t.Helper()
 	args := map[string]string{
-		"realtime":    fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 700000}`, corev1.NamespaceDefault),
-		"batchidle":   `{windowSeconds: 3600}`, // no slice while this test looks
+		"realtime":    fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 300000}`, corev1.NamespaceDefault), // it spins on all CPUs, and the rest has to run
+		"batchidle":   `{windowSeconds: 3600}`,                                                                                                    // no slice while this test looks
 		"batchcpuset": fmt.Sprintf(`{namespaces: [%s]}`, corev1.NamespaceDefault),
 		"batchcap":    `{calmLinePermille: 800}`, // a quota also where real-time priority came before any harm was seen
 	}
