@@ -73,3 +73,8 @@ func FormatCPUs(cpus []int) string {
 	}
 	return b.String()
 }
+
+// CPUsWithin is those of cpus that are also of others, in the order of cpus.
+func CPUsWithin(cpus, others []int) []int {
+	return slices.DeleteFunc(slices.Clone(cpus), func(c int) bool { return !slices.Contains(others, c) })
+}

@@ -1,6 +1,7 @@
 package qos
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -153,6 +154,14 @@ type State struct {
 	// 0 as a rule, 1000 in a freeze. HeldBackWhy names who.
 	HeldBackPermille int64
 	HeldBackWhy      string
+}
+
+// BatchBranch is the group of our own that all batch containers live in, where the node has it.
+func (s State) BatchBranch() (g Group, ok bool) {
+	if i := slices.IndexFunc(s.Groups, func(g Group) bool { return g.Kind == KindBatchBranch }); i >= 0 {
+		return s.Groups[i], true
+	}
+	return Group{}, false
 }
 
 // CPUUse is who used the node's CPU since the tick before, be that a fast one.

@@ -2,7 +2,6 @@ package runtimehook
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/containerd/nri/pkg/api"
 
@@ -103,7 +102,7 @@ func (o Options) cpusOf(wanted *api.LinuxResources) string {
 	if err != nil || len(branch) == 0 {
 		return "" // the runtime refuses what it cannot read
 	}
-	both := slices.DeleteFunc(slices.Clone(cpus), func(c int) bool { return !slices.Contains(branch, c) })
+	both := qos.CPUsWithin(cpus, branch)
 	switch len(both) {
 	case len(cpus):
 		return ""

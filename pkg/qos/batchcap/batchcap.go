@@ -88,7 +88,7 @@ func New(args Args) qos.Strategy {
 }
 
 func step(args Args, s qos.State, m *memory) qos.Plan {
-	branch, ok := branchOf(s)
+	branch, ok := s.BatchBranch()
 	if !ok {
 		return qos.Plan{Notes: []string{"no batch branch on this node yet: there is nothing to cap"}}
 	}
@@ -103,15 +103,6 @@ func step(args Args, s qos.State, m *memory) qos.Plan {
 	}
 	d := decider{args: args, s: s, m: m, branch: branch}
 	return d.plan()
-}
-
-func branchOf(s qos.State) (qos.Group, bool) {
-	for _, g := range s.Groups {
-		if g.Kind == qos.KindBatchBranch {
-			return g, true
-		}
-	}
-	return qos.Group{}, false
 }
 
 func (a Args) raiseAfter() time.Duration { return time.Duration(a.RaiseAfterSeconds) * time.Second }

@@ -60,11 +60,10 @@ func New(args Args) qos.Strategy {
 // step wants nothing while the node, or what is exclusive on it, is not known: the set that is in force protects
 // whom it protected, and the kernel keeps to it without anybody.
 func step(args Args, s qos.State) qos.Plan {
-	i := slices.IndexFunc(s.Groups, func(g qos.Group) bool { return g.Kind == qos.KindBatchBranch })
-	if i < 0 || s.Blind {
+	branch, ok := s.BatchBranch()
+	if !ok || s.Blind {
 		return qos.Plan{}
 	}
-	branch := s.Groups[i]
 	switch sets := s.CPUSets; {
 	case branch.Settings[qos.CPUSetCPUs].Unsupported:
 		return note("pods' groups have no cpuset here: batch cannot be kept off CPUs")

@@ -47,7 +47,7 @@ func TestNoSetIsEmptyNorHasAnExclusiveCPU(t *testing.T) {
 		s.CPUSets.Inherits = true
 		for _, c := range New(args).Step(s).Changes {
 			cpus, err := qos.ParseCPUs(c.Value)
-			if err != nil || len(cpus) == 0 || len(within(cpus, s.CPUSets.Exclusive)) > 0 || len(within(cpus, ids(s.CPUSets.CPUs))) < len(cpus) {
+			if err != nil || len(cpus) == 0 || len(qos.CPUsWithin(cpus, s.CPUSets.Exclusive)) > 0 || len(qos.CPUsWithin(cpus, ids(s.CPUSets.CPUs))) < len(cpus) {
 				return false
 			}
 		}
@@ -73,8 +73,8 @@ func TestServicesGetWholeCores(t *testing.T) {
 		threads, batch, exclusive := map[int]int{}, map[int]int{}, map[int]int{}
 		for _, c := range s.CPUSets.CPUs {
 			threads[c.Core]++
-			batch[c.Core] += len(within([]int{c.ID}, cpus))
-			exclusive[c.Core] += len(within([]int{c.ID}, s.CPUSets.Exclusive))
+			batch[c.Core] += len(qos.CPUsWithin([]int{c.ID}, cpus))
+			exclusive[c.Core] += len(qos.CPUsWithin([]int{c.ID}, s.CPUSets.Exclusive))
 		}
 		for core, n := range threads {
 			if exclusive[core] == 0 && batch[core] != 0 && batch[core] != n {
@@ -127,10 +127,10 @@ type kernelV1 struct{ sets map[string][]int }
 
 func (k kernelV1) write(group string, cpus []int) error {
 	for other, set := range k.sets {
-		if group != branch && other == branch && len(within(cpus, set)) < len(cpus) {
+		if group != branch && other == branch && len(qos.CPUsWithin(cpus, set)) < len(cpus) {
 			return fmt.Errorf("%v of %s is not within %v", cpus, group, set)
 		}
-		if group == branch && other != branch && len(within(set, cpus)) < len(set) {
+		if group == branch && other != branch && len(qos.CPUsWithin(set, cpus)) < len(set) {
 			return fmt.Errorf("%v of the branch is not around %v of %s", cpus, set, other)
 		}
 	}
@@ -151,7 +151,7 @@ func (k kernelV1) apply(changes []qos.Change) error {
 		if err != nil {
 			return err
 		}
-		writes = append(writes, write{c.Group, cpus, len(within(cpus, k.sets[c.Group])) < len(cpus)})
+		writes = append(writes, write{c.Group, cpus, len(qos.CPUsWithin(cpus, k.sets[c.Group])) < len(cpus)})
 	}
 	slices.SortStableFunc(writes, func(a, b write) int {
 		if a.widens != b.widens {
@@ -211,7 +211,7 @@ func TestOnCgroupV1EveryMoveIsTakenAndEndsWithinThreeTicks(t *testing.T) {
 			return false
 		}
 		for _, set := range k.sets {
-			if len(set) == 0 || len(want) > 0 && len(within(set, want)) < len(set) {
+			if len(set) == 0 || len(want) > 0 && len(qos.CPUsWithin(set, want)) < len(set) {
 				return false
 			}
 		}

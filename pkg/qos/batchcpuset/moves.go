@@ -30,7 +30,7 @@ func moves(s qos.State, branch qos.Group, c chosen) []qos.Change {
 		return nil // the runtime fills it with all, with the first container
 	}
 	aim := c.cpus
-	if both := within(has, c.cpus); known && len(both) > 0 && len(both) < len(has) && len(both) < len(c.cpus) {
+	if both := qos.CPUsWithin(has, c.cpus); known && len(both) > 0 && len(both) < len(has) && len(both) < len(c.cpus) {
 		aim = both
 	}
 	var changes []qos.Change
@@ -40,7 +40,7 @@ func moves(s qos.State, branch qos.Group, c chosen) []qos.Change {
 		if g.Kind != qos.KindBatchContainer || !ok {
 			continue
 		}
-		both := within(own, aim)
+		both := qos.CPUsWithin(own, aim)
 		switch {
 		case len(both) == 0: // it moves once the branch has both
 			keep = append(keep, own...)
@@ -67,9 +67,4 @@ func setOf(g qos.Group) (cpus []int, known bool) {
 	}
 	cpus, err := qos.ParseCPUs(setting.Value)
 	return cpus, err == nil
-}
-
-// within is what of a is in b.
-func within(a, b []int) []int {
-	return slices.DeleteFunc(slices.Clone(a), func(c int) bool { return !slices.Contains(b, c) })
 }
