@@ -10,6 +10,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/plimsoll/plimsoll/pkg/check"
+	"github.com/plimsoll/plimsoll/test/golden"
 )
 
 const manifests = "../../manifests"
@@ -61,7 +62,7 @@ func TestPlanShowsWhatARecordedStateLeadsTo(t *testing.T) {
 	if code != exitFound || problems != "" {
 		t.Fatalf("%d, %q", code, problems)
 	}
-	golden(t, "testdata/plan.golden", out)
+	golden.Check(t, "testdata/plan.golden", out)
 	code, out, _ = plimsoll(t, "plan", "--state", "testdata/state.json", "-o", "json")
 	if code != exitFound || !strings.Contains(out, `"from": "0",`) {
 		t.Errorf("as JSON: %d, %s", code, out)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/audit"
+	"github.com/plimsoll/plimsoll/test/golden"
 )
 
 // aDay is the log of a node on which batch work was capped at 10:01, let on at 10:20, and a pod evicted at 10:30.
@@ -53,7 +54,7 @@ func TestWhyAJobWasThrottledIsToldFromReadingToWrite(t *testing.T) {
 	if code != exitOK || problems != "" {
 		t.Fatalf("%d, %s", code, problems)
 	}
-	golden(t, "testdata/throttle.golden", out)
+	golden.Check(t, "testdata/throttle.golden", out)
 	// What it was before, what held, and no other pod's.
 	code, out, _ = plimsoll(t, "explain", "throttle", "risk/nightly-7", "--audit-dir", dir, "--at", "2026-03-02 10:19", "--within", "90s", "-o", "json")
 	var a logAnswer
@@ -118,7 +119,7 @@ func TestANodeIsExplainedByItsArithmetic(t *testing.T) {
 	if err := showNode(&out, &nodes[1], topNow.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/node.golden", out.String())
+	golden.Check(t, "testdata/node.golden", out.String())
 }
 
 func replaceIn(t *testing.T, file, was, is string) {

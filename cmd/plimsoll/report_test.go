@@ -12,6 +12,7 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/history/sample"
 	"github.com/plimsoll/plimsoll/pkg/planner"
+	"github.com/plimsoll/plimsoll/test/golden"
 )
 
 // sampleHistory is 8 made-up nodes and 10 workloads over two days.
@@ -39,7 +40,7 @@ func TestReportIsTheSameAsItWas(t *testing.T) {
 	}
 	// The version is the build's.
 	out = out[:strings.LastIndex(out, ", version ")] + "\n"
-	golden(t, "testdata/report.golden", out)
+	golden.Check(t, "testdata/report.golden", out)
 }
 
 func TestReportTellsTheSameInEveryFormatEachTime(t *testing.T) {

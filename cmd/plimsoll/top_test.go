@@ -15,6 +15,7 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/fleet"
+	"github.com/plimsoll/plimsoll/test/golden"
 )
 
 var topNow = time.Date(2026, 3, 2, 10, 2, 0, 0, time.UTC)
@@ -58,7 +59,7 @@ func TestTopIsDrawnAsItWas(t *testing.T) {
 		if err := drawTop(&out, someNodes(), topNow, topOptions{output: output, sortBy: "used"}); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "testdata/top-"+output+".golden", out.String())
+		golden.Check(t, "testdata/top-"+output+".golden", out.String())
 	}
 	var out bytes.Buffer
 	if err := drawTop(&out, nil, topNow, topOptions{output: "table", sortBy: "used"}); !errors.Is(err, errFound) || !strings.Contains(out.String(), "is plimsoll-agent running") {

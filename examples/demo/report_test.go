@@ -3,18 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/google/go-cmp/cmp"
-)
 
-var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+	"github.com/plimsoll/plimsoll/test/golden"
+)
 
 // sampleReport is two rounds of made-up windows.
 func sampleReport(t *testing.T) *report {
@@ -66,23 +63,6 @@ func encoded(t *testing.T, microseconds ...int64) string {
 	return string(text)
 }
 
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *rewrite {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want,+got; -rewrite accepts it):\n%s", path, diff)
-	}
-}
-
 func TestJSONReportKeepsItsShape(t *testing.T) {
 	r := sampleReport(t)
 	// The encoded histograms are compressed, and their bytes are the library's business.
@@ -96,13 +76,13 @@ func TestJSONReportKeepsItsShape(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "report.json", append(text, '\n'))
+	golden.Check(t, "testdata/report.json", string(text)+"\n")
 }
 
 func TestTableIsAligned(t *testing.T) {
 	var out bytes.Buffer
 	printReport(&out, sampleReport(t), style{})
-	golden(t, "table.txt", out.Bytes())
+	golden.Check(t, "testdata/table.txt", out.String())
 }
 
 func TestArmsAreMergedOverRounds(t *testing.T) {

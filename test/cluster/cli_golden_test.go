@@ -1,20 +1,15 @@
 package cluster
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/test/golden"
 )
-
-var rewriteCLI = flag.Bool("rewrite-cli", false, "write what the command line prints into testdata/cli")
 
 // testCLIGoldens prints an object of known values from the real API server: every column, its place and its unit are
 // then as they were, to the byte. Only times are the day's, and are made one.
@@ -34,20 +29,7 @@ func testCLIGoldens(t *testing.T, cp *controlPlane, c cli) {
 		if code != 0 || problems != "" {
 			t.Errorf("plimsoll %v: %d, %s", args, code, problems)
 		}
-		file := filepath.Join("testdata", "cli", name+".golden")
-		got := withoutTimes(out)
-		if *rewriteCLI {
-			if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("plimsoll %v (-want +got):\n%s", args, diff)
-		}
+		golden.Check(t, filepath.Join("testdata", "cli", name+".golden"), withoutTimes(out))
 	}
 }
 
