@@ -46,6 +46,8 @@ type actor struct {
 	// notes is when each of the strategies' remarks was last made: one is told of once, and again when it has not
 	// been made for noteAgainAfter.
 	notes map[string]time.Time
+	// hindered is the remarks of the strategies that enforce about the last full reading: what they cannot do here.
+	hindered []string
 }
 
 // noteAgainAfter is also how long a remark about a group that is gone is kept.
@@ -72,9 +74,19 @@ func (a *actor) act(s qos.State, podOf func(group string) string, wrote func(act
 		delete(a.pending, key)
 	}
 	a.settleEvictions(s.Now)
+	if !s.Fast {
+		a.hindered = nil
+	}
 	for _, strategy := range a.strategies {
-		if !s.Fast || strategy.Fast {
-			a.step(strategy, s, podOf, wrote)
+		if s.Fast && !strategy.Fast {
+			continue
+		}
+		notes := a.step(strategy, s, podOf, wrote)
+		if s.Fast || strategy.mode != v1alpha1.ModeEnforce {
+			continue
+		}
+		for _, n := range notes {
+			a.hindered = append(a.hindered, strategy.Name+": "+n)
 		}
 	}
 }
@@ -98,8 +110,8 @@ func (a *actor) actOnly(name string, s qos.State, podOf func(group string) strin
 	}
 }
 
-// step lets a strategy decide, and carries its plan out.
-func (a *actor) step(strategy running, s qos.State, podOf func(group string) string, wrote func(actuate.Result)) {
+// step lets a strategy decide, carries its plan out, and returns its remarks.
+func (a *actor) step(strategy running, s qos.State, podOf func(group string) string, wrote func(actuate.Result)) (notes []string) {
 	observes := strategy.mode != v1alpha1.ModeEnforce
 	seen := s
 	if observes {
@@ -111,7 +123,7 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 	}
 	if foreign := strategy.Foreign(s, plan); len(foreign) > 0 {
 		a.note(s.Now, strategy.Name, fmt.Sprintf("dropped its plan, which asks for knobs it does not own: %v", foreign))
-		return
+		return plan.Notes
 	}
 	a.evictAll(s, strategy, plan.Evictions)
 	changes := qos.Diff(seen, plan)
@@ -120,7 +132,7 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 			a.record(s.Now, strategy.Name, c, v1alpha1.OutcomeObserved, "")
 		}
 		a.pretended[strategy.Name] = a.pretended[strategy.Name].with(changes)
-		return
+		return plan.Notes
 	}
 	for _, r := range a.actuator.Apply(changes) {
 		inputs := inputsOf(s, r.Change)
@@ -134,6 +146,7 @@ func (a *actor) step(strategy running, s qos.State, podOf func(group string) str
 		wrote(r)
 		a.settle(s.Now, strategy.Name, r, podOf(r.Change.Group), inputs)
 	}
+	return plan.Notes
 }
 
 // forget drops what is remembered of groups that s does not have any more, and remarks that are not made any

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -81,6 +82,18 @@ func batchPodsConverted(pods []pod) metav1.Condition {
 		c.Message = limit(fmt.Sprintf("%d batch pods were not converted, %s among them: create them anew once the policy plimsoll-batch is bound", count, first))
 	}
 	return c
+}
+
+// strategiesAble tells what strategies that enforce cannot do on this node, in their own words.
+func strategiesAble(hindered []string) metav1.Condition {
+	if len(hindered) == 0 {
+		return metav1.Condition{
+			Type: v1alpha1.ConditionStrategiesAble, Status: metav1.ConditionTrue, Reason: "Able", Message: "every strategy that enforces can do what it is for",
+		}
+	}
+	return metav1.Condition{
+		Type: v1alpha1.ConditionStrategiesAble, Status: metav1.ConditionFalse, Reason: "Hindered", Message: limit(strings.Join(hindered, "; ")),
+	}
 }
 
 // setCondition updates one condition; its transition time moves only when its status does.

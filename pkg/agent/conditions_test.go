@@ -61,3 +61,13 @@ func TestRuntimeHookReadySaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAStrategyCannotDoIsACondition(t *testing.T) {
+	const allExclusive = "batchcpuset: every CPU is exclusive"
+	if c := strategiesAble(nil); c.Status != metav1.ConditionTrue || c.Type != v1alpha1.ConditionStrategiesAble {
+		t.Errorf("without remarks %+v, want True", c)
+	}
+	if c := strategiesAble([]string{allExclusive, "realtime: b"}); c.Status != metav1.ConditionFalse || c.Message != allExclusive+"; realtime: b" {
+		t.Errorf("with remarks %+v, want False and both", c)
+	}
+}

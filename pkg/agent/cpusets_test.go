@@ -12,6 +12,7 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
@@ -65,12 +66,17 @@ func TestBatchIsKeptOffExclusiveCPUsAndTheCoresOfServicesThatAsk(t *testing.T) {
 		{"and a service asks for a core", true, []int{0}, nil, 1, "1-2"},
 		{"the kubelet restarts", true, nil, errors.New("no answer"), 0, "1-2"},
 		{"nothing is exclusive any more, and nobody asks", true, nil, nil, 0, "0-3"},
+		{"every CPU is exclusive", true, []int{0, 1, 2, 3}, nil, 0, "0-3"},
 	} {
 		told, exclusive, kubelet, pods.cores = tc.told, tc.exclusive, tc.kubelet, tc.cores
 		tree.write(tree.host.FSRoot, branch+"/cpuset.cpus", lastSet(t, tree.host.FSRoot, branch)+"\n") // as the kernel would say it
 		l.tick(at.Add(time.Duration(i) * time.Second))
 		if got := lastSet(t, tree.host.FSRoot, branch); got != tc.want {
 			t.Errorf("%s: batch is on %q, want %q", tc.what, got, tc.want)
+		}
+		able := meta.IsStatusConditionTrue(l.conditions, v1alpha1.ConditionStrategiesAble)
+		if want := tc.told && tc.kubelet == nil && len(tc.exclusive) < 4; able != want {
+			t.Errorf("%s: the strategy is said to be able: %v, want %v; conditions %+v", tc.what, able, want, l.conditions)
 		}
 	}
 }

@@ -47,6 +47,7 @@ type loop struct {
 	pressure     pressureWatch
 	newcomers    newcomers
 	harm         harmWatch
+	punctuality  punctuality
 	freezes      freezes
 
 	conditions []metav1.Condition
@@ -133,6 +134,7 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 	var fast, newcomers <-chan time.Time
 	if interval >= 2*fastTick {
 		fastTicker, newcomersTicker := time.NewTicker(fastTick), time.NewTicker(newcomersTick)
+		l.punctuality.start(time.Now())
 		defer fastTicker.Stop()
 		defer newcomersTicker.Stop()
 		fast, newcomers = fastTicker.C, newcomersTicker.C
@@ -146,6 +148,7 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 		case now := <-newcomers:
 			l.boundNewcomers(now)
 		case now := <-fast:
+			l.punctuality.came(time.Now(), l.metrics.lateSeconds.Observe)
 			l.actFast(now)
 			if l.fast(now) {
 				l.metrics.ticks.WithLabelValues("early").Inc()
@@ -237,6 +240,8 @@ func (l *loop) publish(now time.Time, r reading, u usage.Usage, tick []v1alpha1.
 		runtimeHookReady(l.hook.Connected(), l.hook.Conflict(), l.config.RuntimeHook.Mode, modeOf(l.config, batchbound.Name)),
 		settingsHold(l.actor.contests.describe(now)),
 		batchPodsConverted(r.Pods),
+		strategiesAble(l.actor.hindered),
+		l.punctuality.condition(),
 	} {
 		l.conditions = setCondition(l.conditions, c, at)
 	}

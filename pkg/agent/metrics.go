@@ -18,6 +18,7 @@ type metrics struct {
 
 	ticks          *prometheus.CounterVec
 	tickSeconds    prometheus.Histogram
+	lateSeconds    prometheus.Histogram
 	skippedGroups  prometheus.Counter
 	changes        *prometheus.CounterVec
 	undone         *prometheus.CounterVec
@@ -43,6 +44,8 @@ func newMetrics() *metrics {
 			Help: "Readings of the node, by result: ok, error (the last settings hold) or blind (too many errors: the protecting plan)."}, []string{"result"}),
 		tickSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "plimsoll_agent_tick_seconds",
 			Help: "Time from the start of a reading to the last kernel write.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14)}),
+		lateSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "plimsoll_agent_late_seconds",
+			Help: "How much later than due the agent looked for harm, each tenth of a second. A look that was left out because the one before was late counts too.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 		skippedGroups: prometheus.NewCounter(prometheus.CounterOpts{Name: "plimsoll_agent_skipped_groups_total",
 			Help: "Cgroups left out of a reading because they vanished or could not be read while it ran."}),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "plimsoll_agent_changes_total",
@@ -73,7 +76,7 @@ func newMetrics() *metrics {
 			Help: "What the node has: cpu in cores, memory in bytes."}, []string{"resource"}),
 		harm: newHarmCounters(),
 	}
-	m.registry.MustRegister(m.ticks, m.tickSeconds, m.skippedGroups, m.changes, m.undone, m.placements, m.publishes, m.publishSeconds,
+	m.registry.MustRegister(m.ticks, m.tickSeconds, m.lateSeconds, m.skippedGroups, m.changes, m.undone, m.placements, m.publishes, m.publishSeconds,
 		m.hookConnected, m.nodeWrites, m.lendable, m.cores, m.memory, m.pods, m.pressure, m.capacity, m.harm,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m

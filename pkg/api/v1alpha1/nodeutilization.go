@@ -101,7 +101,9 @@ type NodeUtilizationStatus struct {
 	// conditions tell what works on this node: BatchProtected (batch is held below online work by the
 	// kernel), RuntimeHookReady (batch containers are put into the batch branch when they are created),
 	// SettingsHold (nobody else writes the kernel settings that the agent writes), BatchPodsConverted (every
-	// batch pod asks for what nodes lend, and none for cpu and memory as it was written).
+	// batch pod asks for what nodes lend, and none for cpu and memory as it was written), StrategiesAble (no
+	// strategy that enforces lacks what it needs here; the message says what), AgentOnTime (the agent looks for
+	// harm as often as it should; False where services leave it too little CPU time).
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -115,6 +117,8 @@ const (
 	ConditionSettingsHold     = "SettingsHold"
 
 	ConditionBatchPodsConverted = "BatchPodsConverted"
+	ConditionStrategiesAble     = "StrategiesAble"
+	ConditionAgentOnTime        = "AgentOnTime"
 )
 
 // Resources is an amount of CPU and memory.
