@@ -143,7 +143,11 @@ func TestIOWeightsShareADisk(t *testing.T) {
 		p.tell("stream", "32 "+name)
 	}
 	reads := func(group string) int64 { return processes[group].tell("streamed", 0) }
-	const enough, windows = 2000, 5
+	const enough = 2000
+	windows := 5
+	if tr.Mode != cgroup.V2 { // the guest's time is its own
+		windows = 9
+	}
 	// ratio is how many reads the one does for each of the other: the median of some measurements, of which the
 	// first may be of before a change. Where the machine has other work, single ones are off by a factor.
 	ratio := func() float64 {
@@ -160,19 +164,31 @@ func TestIOWeightsShareADisk(t *testing.T) {
 		slices.Sort(all)
 		return all[windows/2]
 	}
-	before := ratio()
 	original := w.raw()
-	w.set("1000")
-	tr.knob(light, qos.IOWeight).set("100")
-	weighted := ratio()
-	w.restore(original)
-	after := ratio()
-	t.Logf("equal weights share the disk %.2f and %.2f to 1, weights 1000 and 100 %.2f to 1", before, after, weighted)
-	if tr.Mode == cgroup.V2 && (before < 0.8 || before > 1.25 || weighted < 8 || weighted > 12 || after < 0.8 || after > 1.25) {
-		t.Error("want 1, 10 and 1")
-	}
-	// bfq shares among those that always have a read waiting, which on a machine short of CPU time they have not.
-	if weighted < 2 || weighted < 1.5*before || before > 3 || after > weighted/1.3 {
-		t.Error("want far more with the weight than before and after")
+	// Where others use the CPUs and the disk, a whole measurement may be of them: a weight that does nothing fails each.
+	const tries = 4
+	for try := 1; ; try++ {
+		before := ratio()
+		w.set("1000")
+		tr.knob(light, qos.IOWeight).set("100")
+		weighted := ratio()
+		w.restore(original)
+		after := ratio()
+		t.Logf("equal weights share the disk %.2f and %.2f to 1, weights 1000 and 100 %.2f to 1", before, after, weighted)
+		wrong := ""
+		switch {
+		case tr.Mode == cgroup.V2 && (before < 0.8 || before > 1.25 || weighted < 8 || weighted > 12 || after < 0.8 || after > 1.25):
+			wrong = "want 1, 10 and 1"
+		// bfq shares among those that always have a read waiting, which on a machine short of CPU time they have not.
+		case weighted < 2 || weighted < 1.5*before || before > 3 || after > weighted/1.3:
+			wrong = "want far more with the weight than before and after"
+		}
+		if wrong == "" {
+			return
+		}
+		if try == tries {
+			t.Fatal(wrong)
+		}
+		t.Log(wrong)
 	}
 }
