@@ -226,7 +226,7 @@ func (n *node) utilization(ctx context.Context) (*v1alpha1.NodeUtilizationStatus
 }
 
 // startPod runs a pod of two busy threads and waits for it.
-func (n *node) startPod(t *testing.T, name string, labels map[string]string, schedulerName string) *corev1.Pod {
+func (n *node) startPod(t *testing.T, name string, labels map[string]string, schedulerName string, args ...string) *corev1.Pod {
 	t.Helper()
 	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
 	eventually(t, "the default service account", func(ctx context.Context) (bool, error) {
@@ -237,7 +237,7 @@ func (n *node) startPod(t *testing.T, name string, labels map[string]string, sch
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 		Spec: corev1.PodSpec{
 			HostNetwork: true, SchedulerName: schedulerName, TerminationGracePeriodSeconds: ptr.To[int64](1),
-			Containers: []corev1.Container{{Name: "work", Image: batchImage, ImagePullPolicy: corev1.PullNever, Args: []string{"--threads=2", "--listen="}}},
+			Containers: []corev1.Container{{Name: "work", Image: batchImage, ImagePullPolicy: corev1.PullNever, Args: append([]string{"--threads=2", "--listen="}, args...)}},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
@@ -30,7 +31,7 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 	n := startNode(t)
 	n.installStrategies(t)
 	batch := n.startPod(t, "batch", map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue}, "plimsoll-scheduler")
-	service := n.startPod(t, "service", nil, "")
+	service := n.startPod(t, "service", nil, "", "--threads=1") // at real-time priority: the rest of the node needs a CPU
 	asks := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true",%q:"1"}}}`, v1alpha1.RealtimeAnnotation, v1alpha1.WholeCoresAnnotation)
 	if _, err := n.client.CoreV1().Pods(service.Namespace).Patch(t.Context(), service.Name, types.MergePatchType, []byte(asks), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -54,10 +55,13 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 		cpus, err := qos.ParseCPUs(in(n.host.BatchBranch(), qos.CPUSetCPUs))
 		return len(allowed) < 2 || err == nil && len(cpus) > 0 && len(cpus) < len(allowed)
 	}
-	eventually(t, "every strategy to have set what it is for", func(context.Context) (bool, error) {
-		return in(n.host.BatchBranch(), qos.CPUIdle) == "1" && in(n.host.BatchBranch(), qos.CPUQuota) != "max" && narrow() &&
-			strings.HasPrefix(in(group+"/"+containerID(service), qos.CPUPolicy), "rr 1"), nil
-	})
+	for what, is := range map[string]func() bool{
+		"batchidle": func() bool { return in(n.host.BatchBranch(), qos.CPUIdle) == "1" },
+		"batchcap":  func() bool { return in(n.host.BatchBranch(), qos.CPUQuota) != "max" }, "batchcpuset": narrow,
+		"realtime": func() bool { return strings.HasPrefix(in(group+"/"+containerID(service), qos.CPUPolicy), "rr 1") },
+	} {
+		n.hasSet(t, what, is)
+	}
 	before := in(n.host.BatchBranch(), qos.CPUQuota)
 
 	t.Run("the kubelet comes up and the pods run on", func(t *testing.T) { n.testKubeletRestart(t, batch, service) })
@@ -87,11 +91,26 @@ func TestTheKubeletRestartsUnderEveryStrategy(t *testing.T) {
 	t.Run("freeze and unfreeze reach the node", func(t *testing.T) { n.testFreeze(t) })
 }
 
+// hasSet waits for what a strategy is for. Where it does not come, it tells what the agent has to say.
+func (n *node) hasSet(t *testing.T, strategy string, is func() bool) {
+	t.Helper()
+	waited := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 2*patience, true, func(context.Context) (bool, error) { return is(), nil })
+	if waited == nil {
+		return
+	}
+	if s, err := n.utilization(t.Context()); err != nil {
+		t.Log(err)
+	} else {
+		t.Logf("of the node: classes %+v, changes %+v, conditions %+v", s.Classes, s.Changes, s.Conditions)
+	}
+	t.Fatalf("strategy %s has not set what it is for: %v", strategy, waited)
+}
+
 // installStrategies installs the agent of the local overlay with every strategy in mode Enforce.
 func (n *node) installStrategies(t *testing.T) {
 	t.Helper()
 	args := map[string]string{
-		"realtime":    fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 300000}`, corev1.NamespaceDefault), // it spins on all CPUs, and the rest has to run
+		"realtime":    fmt.Sprintf(`{namespaces: [%s], nodeBudgetMicroseconds: 820000, podsBudgetMicroseconds: 300000}`, corev1.NamespaceDefault), // the service spins, and the rest has to run
 		"batchidle":   `{windowSeconds: 3600}`,                                                                                                    // no slice while this test looks
 		"batchcpuset": fmt.Sprintf(`{namespaces: [%s]}`, corev1.NamespaceDefault),
 		"batchcap":    `{calmLinePermille: 800}`, // a quota also where real-time priority came before any harm was seen
