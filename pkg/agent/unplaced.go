@@ -203,7 +203,7 @@ func (l *loop) boundNewcomers(now time.Time) {
 			continue
 		}
 		p := pod{UID: group.UID, Info: info, Key: usage.GroupKey{Path: group.Path, ID: group.GroupID}}
-		l.sensor.readUnplaced(&r, &p, group, l.placedBefore(group.UID))
+		l.sensor.readUnplaced(&r, &p, group, l.sensor.placed(group.UID, groups.BatchContainers))
 		r.Pods = append(r.Pods, p)
 	}
 	if len(r.Pods) > 0 {
@@ -222,7 +222,10 @@ func (s *sensor) shapeOf(group cgroup.Pod) podShape {
 	return shape
 }
 
-// placedBefore reports whether the last reading found containers of a pod in the batch branch.
-func (l *loop) placedBefore(uid string) bool {
-	return slices.ContainsFunc(l.last.Pods, func(p pod) bool { return p.UID == uid && len(p.BatchContainers) > 0 })
+// placed reports whether containers of a pod are in the batch branch.
+func (s *sensor) placed(uid string, inBranch []cgroup.Container) bool {
+	return slices.ContainsFunc(inBranch, func(c cgroup.Container) bool {
+		of, ok := s.pods.podOfContainer(c.ID)
+		return ok && of == uid
+	})
 }

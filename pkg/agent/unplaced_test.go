@@ -212,6 +212,22 @@ func TestWithTheHookItsContainersAreLeftAlone(t *testing.T) {
 	l.ticked(t, tree, at.Add(2*time.Second), batchGroup+"/"+workID, "59, 100000 100000, 8192, 4096")
 }
 
+// An agent that has just started hears of its pods after its first reading, and before its hook is connected.
+func TestWhatAnEarlierAgentsHookPlacedIsLeftAlone(t *testing.T) {
+	tree, placing := newTree(t), false
+	w := toldOf(t)
+	l := boundingLoop(t, tree, w, v1alpha1.ModeEnforce, &placing)
+	tree.free(batchGroup)
+	tree.free(batchGroup + "/" + sandboxID)
+	tree.free("/kubepods/plimsoll-batch/" + workID)
+	l.tick(at)
+	w.tell(t, aBatchPod(oneContainer, map[string]string{workID: "work"}))
+	l.boundNewcomers(at.Add(fastTick))
+	if len(l.actor.changes) != 0 {
+		t.Errorf("changes %v, want none: the pod's container is in the batch branch", l.actor.changes)
+	}
+}
+
 func TestAContainerThatTheHookCouldNotBoundIsBounded(t *testing.T) {
 	for name, tc := range map[string]struct {
 		quota bool
