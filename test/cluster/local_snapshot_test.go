@@ -153,13 +153,26 @@ func added(before, after machine) machine {
 		return slices.DeleteFunc(slices.Clone(after), func(s string) bool { return slices.Contains(before, s) })
 	}
 	a := machine{
-		Processes: minus(after.Processes, before.Processes), Mounts: minus(after.Mounts, before.Mounts), Groups: minus(after.Groups, before.Groups),
+		Processes: minus(after.Processes, before.Processes), Mounts: minus(after.Mounts, before.Mounts), Groups: slices.DeleteFunc(minus(after.Groups, before.Groups), func(g string) bool { return inAnothers(g, before.Groups) }),
 		Namespaces: minus(after.Namespaces, before.Namespaces), Files: minus(after.Files, before.Files),
 	}
 	if before.Sysctls != nil {
 		a.Links, a.Sysctls = minus(after.Links, before.Links), minus(after.Sysctls, before.Sysctls)
 	}
 	return a
+}
+
+// inAnothers reports whether a new group is below one that was there before and is neither the root of a hierarchy nor
+// an instance's: some other program of the machine made it.
+func inAnothers(group string, before []string) bool {
+	if strings.Contains(group, "/plimsoll-") {
+		return false
+	}
+	parent := filepath.Dir(group)
+	for !slices.Contains(before, parent) && parent != "/" {
+		parent = filepath.Dir(parent)
+	}
+	return slices.Contains(before, filepath.Dir(parent))
 }
 
 // wantAsBefore waits a moment for what the kernel takes apart in its own time, then compares.

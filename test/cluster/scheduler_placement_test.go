@@ -9,18 +9,17 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
 
-// runOfPicks is how often in a row a node must be picked: by chance, one of two is once in 1,024 times.
-// What was published for the other node may arrive in the middle of a run, so there are maxRuns of them.
-const (
-	runOfPicks = 10
-	maxRuns    = 3
-)
+// runOfPicks is how often in a row a node must be picked: by chance, one of two is once in a million times. What
+// was published may arrive late, after a watch that ended was begun anew, so runs are tried until patience ends.
+const runOfPicks = 20
 
 // nodePair is two nodes of 4 cores that exist as objects only, and pods that fit nowhere else.
 type nodePair struct {
@@ -91,9 +90,15 @@ func (p *nodePair) createPod(t *testing.T, on, cpu string, labels map[string]str
 	return pod
 }
 
+// delete has the pod gone when it returns, or the scheduler would count it further.
 func (p *nodePair) delete(pod *corev1.Pod) {
 	now := int64(0)
-	_ = p.cp.client.CoreV1().Pods(pod.Namespace).Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+	pods := p.cp.client.CoreV1().Pods(pod.Namespace)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_ = wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		return apierrors.IsNotFound(pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})), nil
+	})
 }
 
 // picked waits until the pod is bound, and says to which node of the pair.
@@ -119,24 +124,17 @@ func (p *nodePair) pick(t *testing.T, labels map[string]string, changes ...func(
 	return p.picked(t, pod)
 }
 
-// wantPicks waits until the scheduler picks the node, as it does once it has seen what was published,
-// and then wants a whole run of such picks.
+// wantPicks waits until the scheduler has seen what was published, and picks the node in a whole run.
 func (p *nodePair) wantPicks(t *testing.T, want string, labels map[string]string, changes ...func(*corev1.Pod)) {
 	t.Helper()
-	for range maxRuns {
-		eventually(t, "a pod on node "+want, func(context.Context) (bool, error) {
-			return p.pick(t, labels, changes...) == want, nil
-		})
-		picks := 0
-		for picks < runOfPicks && p.pick(t, labels, changes...) == want {
-			picks++
+	eventually(t, fmt.Sprintf("%d picks in a row of node %s", runOfPicks, want), func(context.Context) (bool, error) {
+		for range runOfPicks {
+			if p.pick(t, labels, changes...) != want {
+				return false, nil
+			}
 		}
-		if picks == runOfPicks {
-			return
-		}
-		t.Logf("pod %d of a run is not on node %s", picks+1, want)
-	}
-	t.Fatalf("%d runs of picks end before there are %d in a row on node %s", maxRuns, runOfPicks, want)
+		return true, nil
+	})
 }
 
 // publish writes what a node uses, of that by batch, as measured so long ago.
