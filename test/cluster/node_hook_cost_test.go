@@ -28,8 +28,8 @@ const (
 )
 
 // testHookCost creates and starts containers in a batch pod as the kubelet does, with the hook and without it by
-// turns. Beside other work on the machine the 99th of 100 says more about that work, so it is held to the limit where
-// PLIMSOLL_MEASURE says that the machine is otherwise idle, and the median always.
+// turns. Where PLIMSOLL_MEASURE says that the machine is otherwise idle, the 99th of 100 is held to the limit. Beside other
+// work that says more about the work: then the median is held to one and a half times what it is without the hook.
 func (n *node) testHookCost(t *testing.T) {
 	const pod = "cost"
 	n.lend(t, 1500, 1<<30) // what was lent by hand went with the kubelet's restart: it sets extended resources to 0
@@ -59,8 +59,15 @@ func (n *node) testHookCost(t *testing.T) {
 	for _, percent := range []int{50, 90, 99} {
 		added := at(with, percent) - at(without, percent)
 		t.Logf("p%d of %d creations: %v with the hook, %v without, %v added", percent, creations, at(with, percent), at(without, percent), added)
-		if added > mostAdded && (percent == 50 || percent == 99 && os.Getenv("PLIMSOLL_MEASURE") != "") {
-			t.Errorf("the hook adds %v at p%d, more than %v", added, percent, mostAdded)
+		most := mostAdded
+		switch measure := os.Getenv("PLIMSOLL_MEASURE") != ""; {
+		case measure && percent < 99 || !measure && percent > 50:
+			continue
+		case !measure:
+			most = max(most, at(without, percent)/2)
+		}
+		if added > most {
+			t.Errorf("the hook adds %v at p%d, more than %v", added, percent, most)
 		}
 	}
 }
