@@ -38,7 +38,8 @@ import (
 
 const batchImage = "localhost/plimsoll/batch:dev"
 
-// mostInstall is the time from applying the manifests, with the image on the node, to a node that is published.
+// mostInstall is the time from applying the manifests, with the image on the node, to a node that is published, where
+// PLIMSOLL_MEASURE says that the machine is otherwise idle.
 const mostInstall = 15 * time.Second
 
 // TestAgentOnARealNode runs the agent as a DaemonSet pod on a real kubelet, containerd and kernel, and
@@ -165,7 +166,7 @@ func (n *node) installAgent(t *testing.T) {
 		}
 		return isTrue(s, v1alpha1.ConditionBatchProtected) && isTrue(s, v1alpha1.ConditionRuntimeHookReady), nil
 	})
-	if took := time.Since(begin); took > mostInstall {
+	if took := time.Since(begin); took > mostInstall && os.Getenv("PLIMSOLL_MEASURE") != "" {
 		t.Errorf("from installing to the first NodeUtilization of a protected node: %v, more than %v", took, mostInstall)
 	} else {
 		t.Logf("from installing to the first NodeUtilization of a protected node: %v", took)
