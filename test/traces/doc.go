@@ -8,7 +8,7 @@
 //
 // and a table. Its columns are named in its first line, with their units; a pod's columns begin with the pod's name and
 // a colon. An empty cell is as in the row above, "?" was not measured. "plan" is what is to be written in that tick
-// ("nothing" where all is as it should be) and which pods are to be evicted, "because" the strategy's own words. What is written is in force in the
+// ("nothing" where all is as it should be; "(300 times)" where the same is wanted of so many groups) and which pods are to be evicted, "because" the strategy's own words. What is written is in force in the
 // next row, unless the row says that the kernel refuses.
 //
 //	time s        seconds since 09:00:00 UTC; it may go back, as clocks do

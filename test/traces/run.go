@@ -2,6 +2,7 @@ package traces
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,5 +135,23 @@ func (r Runner) step(w *World, strategy qos.Strategy) (plan, because string) {
 	if len(plans) == 0 {
 		plans = []string{"nothing"}
 	}
-	return strings.Join(plans, ", "), strings.Join(append(reasons, p.Notes...), "; ")
+	return strings.Join(counted(plans), ", "), strings.Join(append(reasons, p.Notes...), "; ")
+}
+
+// counted says what follows itself once, and how often: a strategy may want the same of hundreds of containers.
+func counted(plans []string) []string {
+	var short []string
+	for i := 0; i < len(plans); {
+		n := 1
+		for i+n < len(plans) && plans[i+n] == plans[i] {
+			n++
+		}
+		say := plans[i]
+		if n > 1 {
+			say = fmt.Sprintf("%s (%d times)", say, n)
+		}
+		short = append(short, say)
+		i += n
+	}
+	return short
 }

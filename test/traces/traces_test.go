@@ -67,3 +67,10 @@ func TestAWrongTraceIsRefusedWithItsLine(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatFollowsItselfIsSaidOnce(t *testing.T) {
+	got := strings.Join(counted([]string{"a", "a", "b", "a", "c", "c", "c"}), ", ")
+	if want := "a (2 times), b, a, c (3 times)"; got != want {
+		t.Errorf("counted %q, want %q", got, want)
+	}
+}

@@ -1,6 +1,7 @@
 package burst
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,10 +19,44 @@ func TestTraces(t *testing.T) {
 			w.Set(g, knob, qos.Setting{Value: value, OK: value != "?"})
 		}
 	}
+	// crowd is pods that are all alike.
+	crowd := func(w *traces.World, each func(*traces.Pod)) {
+		for _, p := range w.Pods {
+			if strings.HasPrefix(p.Name, "crowd") {
+				each(p)
+			}
+		}
+	}
 	traces.Runner{
 		Factory: Factory(),
 		Say: func(c qos.Change) string {
-			return strings.TrimPrefix(c.Group, "/kubepods/burstable/") + " burst " + c.Value
+			who := strings.TrimPrefix(c.Group, "/kubepods/burstable/")
+			if name, isContainer := strings.CutSuffix(who, "/app"); strings.HasPrefix(name, "crowd") {
+				who = "a pod of the crowd"
+				if isContainer {
+					who = "a container of the crowd"
+				}
+			}
+			return who + " burst " + c.Value
+		},
+		Columns: map[string]func(*traces.World, string) error{
+			"crowd pods": func(w *traces.World, cell string) error {
+				n, err := traces.Number(cell)
+				for i := range n.Value {
+					p := &traces.Pod{Name: fmt.Sprintf("crowd%03d", i), Class: "online"}
+					p.Group = qos.Group{Path: traces.PodPath(p.Name), Kind: qos.KindPod, Burst: true}
+					p.Container = qos.Group{Kind: qos.KindContainer, Burst: true}
+					both(w, p, qos.CPUBurst, "0")
+					both(w, p, qos.CPUQuota, "20000")
+					w.Pods = append(w.Pods, p)
+				}
+				return err
+			},
+			"crowd stopped ‰": func(w *traces.World, cell string) error {
+				n, err := traces.Number(cell)
+				crowd(w, func(p *traces.Pod) { p.Container.Harm.ThrottledPermille = n })
+				return err
+			},
 		},
 		PodColumns: map[string]func(*traces.World, *traces.Pod, string) error{
 			"asks": func(_ *traces.World, p *traces.Pod, cell string) error {

@@ -1,6 +1,7 @@
 package starvation
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -27,7 +28,40 @@ func TestTraces(t *testing.T) {
 			return err
 		}
 	}
-	traces.Runner{Factory: Factory(), PodColumns: map[string]func(*traces.World, *traces.Pod, string) error{
+	// crowd is batch pods that are all alike but for what they have done. A new slice here too.
+	crowd := func(w *traces.World, set func(*qos.BatchPod)) {
+		w.State.BatchPods = slices.Clone(w.State.BatchPods)
+		for i := range w.State.BatchPods {
+			set(&w.State.BatchPods[i])
+		}
+	}
+	crowdColumns := map[string]func(*traces.World, string) error{
+		"crowd pods": func(w *traces.World, cell string) error {
+			n, err := traces.Number(cell)
+			was, all := w.State.BatchPods, make([]qos.BatchPod, 0, n.Value)
+			for i := 300 - n.Value; i < 300; i++ { // those that have done the least end first
+				name := fmt.Sprintf("crowd%03d", i)
+				b := qos.BatchPod{UID: name, Namespace: "batch", Name: name, RequestMilliCPU: 200, DoneCPUMicros: usage.Of((i + 1) * 1e6)}
+				if k := slices.IndexFunc(was, func(b qos.BatchPod) bool { return b.UID == name }); k >= 0 {
+					b = was[k]
+				}
+				all = append(all, b)
+			}
+			w.State.BatchPods = all
+			return err
+		},
+		"crowd got mCPU": func(w *traces.World, cell string) error {
+			n, err := traces.Number(cell)
+			crowd(w, func(b *qos.BatchPod) { b.MilliCPU = n })
+			return err
+		},
+		"crowd waits ‰": func(w *traces.World, cell string) error {
+			n, err := traces.Number(cell)
+			crowd(w, func(b *qos.BatchPod) { b.CPUSomePermille = n })
+			return err
+		},
+	}
+	traces.Runner{Factory: Factory(), Columns: crowdColumns, PodColumns: map[string]func(*traces.World, *traces.Pod, string) error{
 		"lent mCPU": func(w *traces.World, p *traces.Pod, cell string) error {
 			if cell == "gone" {
 				w.State.BatchPods = slices.DeleteFunc(slices.Clone(w.State.BatchPods), func(b qos.BatchPod) bool { return b.UID == p.Name })
