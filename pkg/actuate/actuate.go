@@ -85,6 +85,8 @@ type step struct {
 	shift  cgroup.Shift
 	undone bool
 	err    error
+	// alike are the groups whose threads' cookie this one's are to have; of no meaning to other knobs.
+	alike []threadList
 }
 
 func (s step) move() move {
@@ -154,8 +156,8 @@ func (a *Actuator) prepare(c qos.Change) step {
 		s.shift = s.spec.Shift(s.value, s.change.Value)
 	}
 	was, known := a.left[s.key()]
-	// Threads that were started since have the policy that they were started with: nobody undid anything.
-	s.undone = known && was.value != s.value && c.Knob != qos.CPUPolicy
+	// Threads that were started since have what they were started with: nobody undid anything.
+	s.undone = known && was.value != s.value && c.Knob != qos.CPUPolicy && c.Knob != qos.CoreCookie
 	return s
 }
 
@@ -223,6 +225,9 @@ func (a *Actuator) carryOut(s step, journalErr error, notTightened []string) Res
 	if err != nil {
 		return s.result(fmt.Errorf("setting %s of %s to %q: %w", s.change.Knob, s.change.Group, s.change.Value, err))
 	}
+	if s.change.Knob == qos.CoreCookie {
+		s.alike = a.cookied()
+	}
 	if mayBlock(s.change.Knob) {
 		return a.blocks.start(s, func() Result { return write(a.host, s, writes) })
 	}
@@ -247,7 +252,7 @@ func (a *Actuator) keep(key knobKey, r Result) Result {
 func write(host cgroup.Host, s step, writes []cgroup.FileText) Result {
 	r := s.result(nil)
 	r.Written = true
-	if err := writeAll(s.dir, s.id, writes); err != nil {
+	if err := writeAll(s, writes); err != nil {
 		r.Err = fmt.Errorf("setting %s of %s: %w", s.change.Knob, s.change.Group, err)
 	}
 	if s.spec.Action {
@@ -266,9 +271,10 @@ func write(host cgroup.Host, s step, writes []cgroup.FileText) Result {
 	return r
 }
 
-// writeAll does the writes of one knob, each with one write(2), in the group that has the number id: a
-// group of the same name that was made meanwhile is not written to.
-func writeAll(dir string, id uint64, writes []cgroup.FileText) error {
+// writeAll does the writes of one knob, each with one write(2), in the group that the step is about: a group of
+// the same name that was made meanwhile is not written to.
+func writeAll(s step, writes []cgroup.FileText) error {
+	dir := s.dir
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return vanished(err, "opening %s", dir)
@@ -278,13 +284,16 @@ func writeAll(dir string, id uint64, writes []cgroup.FileText) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("finding out which group %s is: %w", dir, err)
 	}
-	if st.Ino != id {
+	if st.Ino != s.id {
 		return fmt.Errorf("%w: %s is another one by now", ErrVanished, dir)
 	}
 	for _, w := range writes {
 		put := func() error { return writeFile(fd, dir, w) }
-		if cgroup.IsThreadList(w.File) { // no file to write to: what is set is a property of each thread
+		switch s.change.Knob { // no file to write to: what is set is a property of each thread
+		case qos.CPUPolicy:
 			put = func() error { return setPolicy(dir, w) }
+		case qos.CoreCookie:
+			put = func() error { return setCookies(threadList{dir, w.File}, w.Text, s.alike) }
 		}
 		if err := put(); err != nil {
 			return err

@@ -315,11 +315,11 @@ func TestAGroupThatTookTheNameOfAnotherIsNotWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	writes := []cgroup.FileText{{File: "cpu.idle", Text: "1"}}
-	if err := writeAll(dir, id+1, writes); !errors.Is(err, ErrVanished) {
+	if err := writeAll(step{dir: dir, id: id + 1}, writes); !errors.Is(err, ErrVanished) {
 		t.Errorf("writing to another group: %v, want ErrVanished", err)
 	}
 	wantValue(t, h, branch, "0")
-	if err := writeAll(dir, id, writes); err != nil {
+	if err := writeAll(step{dir: dir, id: id}, writes); err != nil {
 		t.Error(err)
 	}
 	wantValue(t, h, branch, "1")

@@ -9,9 +9,9 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 )
 
-// mostPolicyPasses bounds how often setPolicy goes over a group's threads: those that a thread starts before
-// it has the policy start without it. What is left after that is set at the next tick.
-const mostPolicyPasses = 3
+// mostThreadPasses bounds how often a group's threads are gone over: those that a thread starts before it has what
+// it is given start without it. What is left after that is set at the next tick.
+const mostThreadPasses = 3
 
 // setPolicy gives every thread that the file lists a scheduling policy. Threads that end meanwhile are
 // left out.
@@ -21,7 +21,7 @@ func setPolicy(dir string, w cgroup.FileText) error {
 		return fmt.Errorf("scheduling policy %q: %w", w.Text, err)
 	}
 	done := map[int]bool{}
-	for range mostPolicyPasses {
+	for range mostThreadPasses {
 		ids, err := cgroup.Threads(dir, w.File)
 		if err != nil {
 			return vanished(err, "listing the threads in %s/%s", dir, w.File)

@@ -104,7 +104,7 @@ func (a *Actuator) unrestored(originals []Original) []restoring {
 		if s.dir, s.err = a.host.KnobDir(o.Group, o.Knob); s.err == nil {
 			s.before, s.err = a.host.ReadRaw(o.Group, o.Knob)
 		}
-		if s.err == nil && slices.Equal(s.before, o.Raw) || errors.Is(s.err, fs.ErrNotExist) || a.filled(s) {
+		if s.err == nil && slices.Equal(s.before, o.Raw) || errors.Is(s.err, fs.ErrNotExist) || a.filled(s) || s.err == nil && nothingLeft(s) {
 			continue
 		}
 		// What the table cannot read is restored all the same, after everything else.
@@ -125,10 +125,10 @@ func (a *Actuator) restore(s restoring) Result {
 		var writes []cgroup.FileText
 		if writes, r.Err = s.spec.Restore(a.host.Mode, s.original.Raw, s.before); r.Err == nil {
 			r.Written = true
-			r.Err = writeAll(s.dir, s.id, writes)
+			r.Err = writeAll(s.step, writes)
 		}
 		if above, empty := a.emptySet(s); empty && (errors.Is(r.Err, unix.ENOSPC) || errors.Is(r.Err, unix.EBUSY)) {
-			r.Err = writeAll(s.dir, s.id, []cgroup.FileText{{File: writes[0].File, Text: above[0]}})
+			r.Err = writeAll(s.step, []cgroup.FileText{{File: writes[0].File, Text: above[0]}})
 		}
 	}
 	if r.Err != nil {
@@ -167,6 +167,19 @@ func (a *Actuator) filled(s restoring) bool {
 	}
 	children, err := os.ReadDir(s.dir)
 	return err == nil && slices.ContainsFunc(children, fs.DirEntry.IsDir)
+}
+
+// nothingLeft says that there are no threads any more to take anything from, or that some of a group's threads had core
+// cookies before others were given one: they cannot be told apart, and a cookie that stays keeps its thread from
+// sharing a core, which harms nobody.
+func nothingLeft(s restoring) bool {
+	switch s.original.Knob {
+	case qos.CPUPolicy:
+		return s.before[0] == qos.PolicyNoThreads
+	case qos.CoreCookie:
+		return s.before[0] == qos.CookieNoThreads || s.original.Raw[0] == qos.CookieSome
+	}
+	return false
 }
 
 // EnsureBatchBranch makes the batch branch where there is none: in every hierarchy that has the group

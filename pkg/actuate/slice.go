@@ -25,7 +25,7 @@ var ErrNoSlices = errors.New("the kernel does not let threads ask for a slice (L
 // journaled.
 func AskForShortSlices(procRoot string) error {
 	done := map[int]bool{}
-	for range mostPolicyPasses {
+	for range mostThreadPasses {
 		ids, err := ownThreads(procRoot)
 		if err != nil {
 			return err

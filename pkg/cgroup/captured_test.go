@@ -97,7 +97,7 @@ func describe(t *testing.T, archive string, mode Mode, driver Driver) string {
 		s.Key.ID = 0 // of the unpacked file
 		fmt.Fprintf(&b, "%s\n  %s\n", p, strings.ReplaceAll(fmt.Sprintf("%+v", s), "OK:", ""))
 		for _, k := range Knobs() {
-			if k.Knob == qos.CPUPolicy {
+			if k.Knob == qos.CPUPolicy || k.Knob == qos.CoreCookie {
 				continue // is asked of this machine's threads
 			}
 			setting, err := h.ReadSetting(p, k.Knob)

@@ -239,6 +239,8 @@ func (h Host) ReadRaw(group string, knob qos.Knob) (Raw, error) {
 		switch {
 		case k.Action: // write-only: all that can be known is whether it is there
 			_, err = os.Stat(filepath.Join(dir, f))
+		case knob == qos.CoreCookie:
+			text, err = readCookies(dir, f)
 		case IsThreadList(f):
 			text, err = readPolicy(dir, f)
 		default:

@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/plimsoll/plimsoll/pkg/qos"
@@ -238,24 +237,13 @@ func otherKnobs() []KnobSpec {
 			codec: schemataCodec(),
 		},
 		{
-			Knob: qos.CoreCookie, Summary: "do not share a core with tasks of other groups",
+			Knob: qos.CoreCookie, Summary: "do not share a core's threads with tasks of other groups",
 			Unit: "cookie", Range: `"none" or "own"`,
-			Rules:         "No file: prctl(PR_SCHED_CORE) on each task, since Linux 5.14, where the kernel has CONFIG_SCHED_CORE. The agent does not set it.",
-			AlsoWrittenBy: "container runtime (containerd's enable_core_scheduling)", Undo: "end the tasks: a cookie lasts as long as they do",
-			codec: codec{
-				canonical: func(_ Mode, value string) (string, error) {
-					if value != "none" && value != "own" {
-						return "", errors.New(`must be "none" or "own"`)
-					}
-					return value, nil
-				},
-				shift: func(_, to string) Shift { // called with two that differ
-					if to == "own" {
-						return Tighter
-					}
-					return Wider
-				},
-			},
+			V2:            KnobFiles{Files: []string{threadsFileV2}, Format: "no text: prctl(PR_SCHED_CORE) on each thread that the file lists, there and in groups below", Since: "5.14, with CONFIG_SCHED_CORE"},
+			V1:            KnobFiles{Controller: "cpu", Files: []string{threadsFileV1}, Format: "no text: prctl(PR_SCHED_CORE) on each thread that the file lists, there and in groups below", Since: "5.14, with CONFIG_SCHED_CORE"},
+			Rules:         "Needs CAP_SYS_PTRACE, the host's PID namespace, and CPUs of several threads a core (ENODEV). All groups that are given a cookie get the same one; threads that have one keep it. A thread gives its cookie to those that it starts.",
+			AlsoWrittenBy: "container runtime (containerd's enable_core_scheduling), and the workload itself", Undo: "end the tasks, or share the cookie of a task that has none: coresched copy -s 1 -t tgid -d PID (util-linux 2.41)",
+			codec: cookieCodec(),
 		},
 	}
 }

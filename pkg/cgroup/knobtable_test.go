@@ -176,7 +176,7 @@ func TestTextThatTheKernelDoesNotWriteIsAnErrorThatQuotesIt(t *testing.T) {
 func TestKnobsThatAHostDoesNotHaveAreUnsupportedThere(t *testing.T) {
 	for knob, modes := range map[qos.Knob][]Mode{
 		qos.MemoryMin: {V1, Hybrid}, qos.MemoryLow: {V1}, qos.MemoryHigh: {V1}, qos.MemoryReclaim: {V1}, qos.IOLatency: {V1},
-		qos.CoreCookie: {V1, V2}, qos.ResctrlSchemata: {V2}, // which is not mounted
+		qos.ResctrlSchemata: {V2}, // which is not mounted
 	} {
 		for _, mode := range modes {
 			h := Host{FSRoot: t.TempDir(), Mode: mode, Kubepods: "/kubepods"}
@@ -300,5 +300,25 @@ func TestRestoringGivesBackExactlyWhatWas(t *testing.T) {
 	f(qos.MemoryMax, V1, Raw{"9223372036854771712"}, Raw{"4096"}, FileText{"memory.limit_in_bytes", "9223372036854771712"})
 	if _, err := spec(t, qos.MemoryReclaim).Restore(V2, Raw{""}, Raw{""}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("restoring an action: %v, want ErrUnsupported", err)
+	}
+}
+
+// A release gives no thread a cookie, and takes none away that may have been there before.
+func TestCookiesAreRestoredAsFarAsTheyAreKnown(t *testing.T) {
+	k := spec(t, qos.CoreCookie)
+	for original, want := range map[string]string{
+		qos.CookieNone: qos.CookieNone, qos.CookieOwn: qos.CookieOwn, qos.CookieSome: qos.CookieOwn, qos.CookieNoThreads: qos.CookieOwn,
+	} {
+		for mode, file := range map[Mode]string{V1: "tasks", Hybrid: "tasks", V2: "cgroup.threads"} {
+			got, err := k.Restore(mode, Raw{original}, Raw{qos.CookieOwn})
+			if diff := cmp.Diff([]FileText{{File: file, Text: want}}, got); err != nil || diff != "" {
+				t.Errorf("restoring %q on %s: %v (-want +got):\n%s", original, mode, err, diff)
+			}
+		}
+	}
+	for _, value := range []string{qos.CookieSome, qos.CookieNoThreads, qos.CookieOthers, "1234", ""} {
+		if _, err := k.Canonical(V2, value); err == nil || !strings.Contains(err.Error(), `"none" or "own"`) {
+			t.Errorf("asking for %q: error %v, want one that says what is allowed", value, err)
+		}
 	}
 }

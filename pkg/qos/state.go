@@ -52,6 +52,22 @@ const (
 	CoreCookie Knob = "core.cookie"
 )
 
+// The values of CoreCookie. All but the first two are read and never asked for.
+const (
+	// CookieNone means that no thread has a cookie.
+	CookieNone = "none"
+	// CookieOwn means that each thread has a cookie. Those that are given one get that of all groups that are given one.
+	CookieOwn = "own"
+	// CookieSome means that some threads have a cookie and some have none.
+	CookieSome = "own, some"
+	// CookieOthers is CookieOwn where it was not Plimsoll that gave the cookies, and CookieOthersSome is CookieSome
+	// where it was not.
+	CookieOthers     = "others'"
+	CookieOthersSome = "others', some"
+	// CookieNoThreads means that the group has no thread.
+	CookieNoThreads = "no threads"
+)
+
 // The values of CPUPolicy beside RoundRobin's. The last two are read and never asked for.
 const (
 	// PolicyOther is the kernel's fair scheduling, SCHED_OTHER, for every thread.
@@ -123,6 +139,8 @@ type Group struct {
 	Burst bool
 	// WholeCores is how many whole cores that pod asks to have without batch; 0 where it does not ask.
 	WholeCores int64
+	// UnsharedCores is true where that pod asks that batch runs on no other thread of a core beside its threads.
+	UnsharedCores bool
 	// Online is true for the group of a pod that is neither batch nor the system's.
 	Online bool
 	Rates  usage.Rates
@@ -146,6 +164,9 @@ type State struct {
 	Node   usage.Rates
 	CPU    CPUUse
 	Groups []Group
+	// PodsTold is false while the API server has not told of all pods of the node: one that asks for something may seem
+	// not to.
+	PodsTold bool
 	// CPUSets is nil where no strategy asks for it.
 	CPUSets *CPUSets
 	// BatchPods are the batch pods that are known by name; empty when Blind.

@@ -57,7 +57,7 @@ func Capture(h cgroup.Host, comment string) (*txtar.Archive, error) {
 		}
 	}
 	for _, k := range cgroup.Knobs() {
-		if k.Knob == qos.CPUPolicy {
+		if k.Knob == qos.CPUPolicy || k.Knob == qos.CoreCookie {
 			continue // its files list threads, which are nothing without their machine
 		}
 		in, controller := k.In(h.Mode), k.V1.Controller

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -79,14 +78,8 @@ func shortSlices() Result {
 
 // coreScheduling asks for the cookie of this task, which changes nothing.
 func coreScheduling() (State, string) {
-	var cookie uint64
-	err := unix.Prctl(unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_GET, 0, unix.PR_SCHED_CORE_SCOPE_THREAD, uintptr(unsafe.Pointer(&cookie)))
-	switch {
-	case err == nil:
-		return Works, "a task's cookie can be read"
-	case errors.Is(err, unix.ENODEV):
-		return Fails, "the CPUs run one thread a core: there is nothing to share"
-	default:
-		return Fails, fmt.Sprintf("reading a task's cookie: %v: a kernel before 5.14, or without CONFIG_SCHED_CORE", err)
+	if _, err := cgroup.Cookie(0); err != nil {
+		return Fails, err.Error()
 	}
+	return Works, "a task's cookie can be read"
 }
