@@ -90,6 +90,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		stateDir: o.StateDir, nodeName: o.NodeName,
 	}
 	l.sensor.hadRealtime = realtimePods(actuator.Originals())
+	l.sensor.cookied = actuator.CookiedGroups
 	l.sensor.reduced = hook.Reduced
 	l.sensor.placing = func() bool { return hook.Connected() && o.Config.RuntimeHook.Mode == v1alpha1.ModeEnforce }
 	for _, s := range o.Config.Strategies {

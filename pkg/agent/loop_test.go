@@ -28,6 +28,7 @@ func (noPods) podOfContainer(string) (string, bool) { return "", false }
 func (noPods) loans() map[string]v1alpha1.Resources { return nil }
 func (noPods) batchPod(string) (batchPod, bool)     { return batchPod{}, false }
 func (noPods) changes() uint64                      { return 0 }
+func (noPods) told() bool                           { return false }
 
 // aTree is a cgroup v2 tree of plain files; what the kernel makes of writes is tested on real groups.
 type aTree struct {

@@ -27,6 +27,8 @@ type podInfo struct {
 	Realtime, Burst bool
 	// WholeCores is how many whole cores without batch it asks for; 0 for none.
 	WholeCores int64
+	// UnsharedCores is true for a pod that asks that batch shares no core with it.
+	UnsharedCores bool
 	// Unconverted is true for a batch pod that the admission policy did not convert.
 	Unconverted bool
 	// Workload is the pod's topmost owner as namespace/Kind/name.
@@ -81,6 +83,9 @@ func newPodWatch(kube *rest.Config, nodeName string) (*podWatch, error) {
 // changes is a number that is another one once something about some pod may have changed.
 func (w *podWatch) changes() uint64 { return w.news.Load() }
 
+// told says whether the API server has told of all pods of the node.
+func (w *podWatch) told() bool { return w.informer.HasSynced() }
+
 // run watches until ctx ends. It retries for ever: the agent works without the API server.
 func (w *podWatch) run(ctx context.Context) { w.informer.RunWithContext(ctx) }
 
@@ -100,6 +105,7 @@ func (w *podWatch) byUID(uid string) (podInfo, bool) {
 	if cores, err := v1alpha1.ParseWholeCores(pod.Annotations[v1alpha1.WholeCoresAnnotation]); err == nil && info.Class == v1alpha1.ClassLatencySensitive {
 		info.WholeCores = cores
 	}
+	info.UnsharedCores = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.UnsharedCoresAnnotation] == "true"
 	info.Realtime = info.Class == v1alpha1.ClassLatencySensitive && pod.Annotations[v1alpha1.RealtimeAnnotation] == "true"
 	if pod.Status.StartTime != nil {
 		info.Started = pod.Status.StartTime.Time
@@ -166,7 +172,9 @@ func trimPod(obj any) (any, error) {
 	}
 	trimmed.Status.Phase = pod.Status.Phase
 	trimmed.Annotations = map[string]string{cachedWorkload: workloadOf(pod)}
-	for _, key := range []string{v1alpha1.RealtimeAnnotation, v1alpha1.BurstAnnotation, v1alpha1.WholeCoresAnnotation, v1alpha1.BatchResourcesAnnotation} {
+	for _, key := range []string{
+		v1alpha1.RealtimeAnnotation, v1alpha1.BurstAnnotation, v1alpha1.WholeCoresAnnotation, v1alpha1.UnsharedCoresAnnotation, v1alpha1.BatchResourcesAnnotation,
+	} {
 		if v, ok := pod.Annotations[key]; ok {
 			trimmed.Annotations[key] = v
 		}

@@ -43,6 +43,8 @@ type reading struct {
 	// Strays are containers in the batch branch whose pod is not known.
 	Strays   []usage.GroupKey
 	Settings map[string]map[qos.Knob]qos.Setting
+	// PodsTold is false while the API server has not told of all pods.
+	PodsTold bool
 	// CPUSets is nil where no strategy asks for it.
 	CPUSets *qos.CPUSets
 	// Skipped is how many groups vanished, or could not be read, while they were being read.
@@ -57,6 +59,8 @@ type podLookup interface {
 	batchPod(uid string) (batchPod, bool)
 	// changes is a number that is another one once something about some pod may have changed.
 	changes() uint64
+	// told says whether the API server has told of all pods of the node.
+	told() bool
 	// loans is what each pod has asked for of what the node lends, by UID.
 	loans() map[string]v1alpha1.Resources
 }
@@ -78,6 +82,8 @@ type sensor struct {
 	cpuSets       cpuSets
 	// hadRealtime are the groups of the pods that an agent before this one gave it.
 	hadRealtime map[string]bool
+	// cookied are the groups that Plimsoll gave core cookies.
+	cookied func() map[string]bool
 	// limits bound batch containers that nothing else bounds.
 	limits limits
 	// placing says whether the runtime hook places and bounds batch containers at their creation now.
@@ -91,11 +97,11 @@ const scanEvery = 30
 
 func newSensor(host cgroup.Host, strategies []running, pods podLookup) *sensor {
 	knobs := map[qos.Kind][]qos.Knob{}
-	for _, kind := range []qos.Kind{qos.KindBatchBranch, qos.KindPod, qos.KindContainer, qos.KindUnplaced} {
+	for _, kind := range []qos.Kind{qos.KindBatchBranch, qos.KindBatchContainer, qos.KindPod, qos.KindContainer, qos.KindUnplaced} {
 		knobs[kind] = knobsOf(strategies, kind)
 	}
 	return &sensor{host: host, tracker: cgroup.NewTracker(host, scanEvery), reader: cgroup.NewReader(host), knobs: knobs, pods: pods,
-		askedRealtime: map[string]bool{}, placing: func() bool { return true }, reduced: func(string) bool { return false }}
+		askedRealtime: map[string]bool{}, cookied: func() map[string]bool { return nil }, placing: func() bool { return true }, reduced: func(string) bool { return false }}
 }
 
 func (s *sensor) close() {
@@ -132,7 +138,7 @@ func (s *sensor) sense(now time.Time) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
-	r := reading{Sample: usage.Sample{At: now}, Tiers: groups.Tiers, Settings: map[string]map[qos.Knob]qos.Setting{}}
+	r := reading{Sample: usage.Sample{At: now}, Tiers: groups.Tiers, PodsTold: s.pods.told(), Settings: map[string]map[qos.Knob]qos.Setting{}}
 	if r.Sample.Node, r.Capacity, err = s.readNode(); err != nil {
 		return reading{}, err
 	}
@@ -161,6 +167,7 @@ func (s *sensor) sense(now time.Time) (reading, error) {
 	}
 	s.readPods(&r, groups, read)
 	s.readCPUSets(&r, groups)
+	s.readCookies(&r, groups)
 	s.reader.Keep(keep)
 	return r, nil
 }
@@ -227,7 +234,7 @@ func (s *sensor) settings(group string, knobs []qos.Knob) (map[qos.Knob]qos.Sett
 
 // state is what the strategies may see of a reading.
 func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
-	s := qos.State{Now: now, Blind: blind, CPUSets: r.CPUSets}
+	s := qos.State{Now: now, Blind: blind, PodsTold: r.PodsTold, CPUSets: r.CPUSets}
 	rates := func(k usage.GroupKey) usage.Rates {
 		if blind {
 			return usage.Rates{}
@@ -253,6 +260,7 @@ func (r reading) state(now time.Time, u usage.Usage, blind bool) qos.State {
 	for _, p := range r.Pods {
 		g := qos.Group{Path: p.Key.Path, Kind: qos.KindPod, Namespace: p.Info.Namespace, Realtime: p.Info.Realtime, Bounds: p.Bounds}
 		g.Online, g.Burst, g.WholeCores = p.Info.Class == v1alpha1.ClassLatencySensitive, p.Info.Burst, p.Info.WholeCores
+		g.UnsharedCores = p.Info.UnsharedCores
 		g.Rates, g.Settings = rates(p.Key), r.Settings[p.Key.Path]
 		s.Groups = append(s.Groups, g)
 		for _, c := range p.Containers {

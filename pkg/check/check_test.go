@@ -86,6 +86,15 @@ func TestEveryFaultIsNamedWithFileObjectAndField(t *testing.T) {
 				`f.yaml: Pod r: metadata.annotations[plimsoll.dev/whole-cores]: Invalid value: "2": batch gives way to everything`,
 			},
 		},
+		"pods that ask for unshared cores": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {plimsoll.dev/unshared-cores: yes please}}\nspec: {containers: [{name: c}]}\n---\n" +
+				"apiVersion: v1\nkind: Pod\nmetadata: {name: q, annotations: {plimsoll.dev/unshared-cores: \"true\"}}\nspec: {containers: [{name: c}]}\n---\n" +
+				"apiVersion: v1\nkind: Pod\nmetadata: {name: r, labels: {plimsoll.dev/class: batch}, annotations: {plimsoll.dev/unshared-cores: \"true\"}}\nspec: {containers: [{name: c, resources: {requests: {cpu: 1, memory: 1Gi}}}]}\n",
+			[]string{
+				`f.yaml: Pod p: metadata.annotations[plimsoll.dev/unshared-cores]: Unsupported value: "yes please"`,
+				`f.yaml: Pod r: metadata.annotations[plimsoll.dev/unshared-cores]: Invalid value: "true": batch gives way to everything`,
+			},
+		},
 		"a Guaranteed batch Deployment with a bad duration": {
 			"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  selector: {}\n  template:\n    metadata: {labels: {plimsoll.dev/class: batch}, annotations: {plimsoll.dev/expected-duration: 2 days}}\n" +
 				"    spec: {containers: [{name: w, resources: {limits: {cpu: 1, memory: 1Gi}}}]}\n",

@@ -38,6 +38,15 @@ func pod(path *field.Path, meta metav1.ObjectMeta, spec *corev1.PodSpec) []error
 			errs = append(errs, field.Invalid(at, text, "batch gives way to everything: it cannot have real-time priority"))
 		}
 	}
+	if text, ok := meta.Annotations[v1alpha1.UnsharedCoresAnnotation]; ok {
+		at := annotations.Key(v1alpha1.UnsharedCoresAnnotation)
+		if text != "true" && text != "false" {
+			errs = append(errs, field.NotSupported(at, text, []string{"true", "false"}))
+		}
+		if text == "true" && class == v1alpha1.BatchLabelValue {
+			errs = append(errs, field.Invalid(at, text, "batch gives way to everything: it cannot have cores without batch"))
+		}
+	}
 	if text, ok := meta.Annotations[v1alpha1.WholeCoresAnnotation]; ok {
 		at := annotations.Key(v1alpha1.WholeCoresAnnotation)
 		cores, err := v1alpha1.ParseWholeCores(text)

@@ -3,13 +3,11 @@ package kernel
 import (
 	"bufio"
 	"compress/gzip"
-	"errors"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -113,23 +111,17 @@ func TestTheKernelTellsHowItWasBuilt(t *testing.T) {
 
 // What the table says of core.cookie is the kernel's: two processes can have cookies, and not the same.
 func TestEachProcessCanHaveACoreCookieOfItsOwn(t *testing.T) {
+	coreScheduling(t)
 	tr := newTree(t)
 	group := container(tr)
 	cookies := []uint64{0}
 	for range 2 {
 		p := tr.start(group)
 		const wholeProcess = unix.PR_SCHED_CORE_SCOPE_THREAD_GROUP
-		err := unix.Prctl(unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_CREATE, uintptr(p.pid), wholeProcess, 0)
-		switch {
-		case errors.Is(err, unix.ENODEV):
-			t.Skip("needs core.cookie: a CPU with several threads a core, and CONFIG_SCHED_CORE (Linux 5.14)")
-		case errors.Is(err, unix.EINVAL):
-			withoutOption(t, "core.cookie", "CONFIG_SCHED_CORE", "5.14")
-		case err != nil:
+		if err := unix.Prctl(unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_CREATE, uintptr(p.pid), wholeProcess, 0); err != nil {
 			t.Fatal(err)
 		}
-		var cookie uint64
-		err = unix.Prctl(unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_GET, uintptr(p.pid), unix.PR_SCHED_CORE_SCOPE_THREAD, uintptr(unsafe.Pointer(&cookie)))
+		cookie, err := cgroup.Cookie(p.pid)
 		if err != nil || slices.Contains(cookies, cookie) {
 			t.Errorf("cookie %d, %v; want another than %d", cookie, err, cookies)
 		}

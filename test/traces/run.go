@@ -68,6 +68,7 @@ func (r Runner) play(text string) (string, error) {
 		return "", err
 	}
 	w := &World{Settings: map[string]map[qos.Knob]qos.Setting{}}
+	w.State.PodsTold = true
 	w.State.CPU.CapacityMilliCPU = tr.nodeCPU
 	for group, settings := range r.Settings {
 		for knob, value := range settings {

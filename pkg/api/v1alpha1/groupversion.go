@@ -32,6 +32,10 @@ const (
 	// node, "1" and up. The node's operator says who is heard: strategy batchcpuset.
 	WholeCoresAnnotation = GroupName + "/whole-cores"
 
+	// UnsharedCoresAnnotation on a latency-sensitive pod asks with "true" that batch work never runs on another
+	// thread of a core while a thread of the pod runs on it. The node's operator says who is heard: strategy coresched.
+	UnsharedCoresAnnotation = GroupName + "/unshared-cores"
+
 	// FreezeUntilAnnotation on a Node holds back all that it could lend, until the time that it says (RFC 3339).
 	// It is put there by people (plimsoll freeze); agents only read it.
 	FreezeUntilAnnotation = GroupName + "/freeze-until"

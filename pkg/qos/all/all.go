@@ -15,6 +15,7 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos/batchcpuset"
 	"github.com/plimsoll/plimsoll/pkg/qos/batchidle"
 	"github.com/plimsoll/plimsoll/pkg/qos/burst"
+	"github.com/plimsoll/plimsoll/pkg/qos/coresched"
 	"github.com/plimsoll/plimsoll/pkg/qos/realtime"
 	"github.com/plimsoll/plimsoll/pkg/qos/starvation"
 )
@@ -27,6 +28,7 @@ func Factories() []qos.Factory {
 		batchcpuset.Factory(),
 		batchidle.Factory(),
 		burst.Factory(),
+		coresched.Factory(),
 		realtime.Factory(),
 		starvation.Factory(),
 	}
