@@ -1,40 +1,94 @@
 #!/usr/bin/env bash
 # Fetch the Linux kernel that test/vm boots: hack/vm-kernel.sh [DIR]
+# Or build one that has what no packaged kernel has: hack/vm-kernel.sh --from-source [DIR]
 #
-# DIR (.cache/vm when not given) then holds vmlinuz, config, release and modules/. The package is
-# downloaded from Debian's archive and unpacked there, never installed. Where DIR already has the
-# newest kernel that apt knows of, nothing is done.
+# DIR (.cache/vm when not given, .cache/vm-source with --from-source) then holds vmlinuz, config, release
+# and modules/. The packages are downloaded from Debian's archive and unpacked there, never installed.
+# Where DIR already has the newest kernel that apt knows of, nothing is done.
+#
+# --from-source builds Debian's sources of the same version with the options in hack/vm-kernel.config: core
+# scheduling (CONFIG_SCHED_CORE) above all, which the strategy coresched needs and Debian leaves out. It needs
+# gcc, make, flex, bison, bc and libelf-dev, 3 GB in DIR's parent while it runs, and some minutes: JOBS=N says how many
+# compilers run at once, two when not given.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-dir=${1:-.cache/vm}
+source=
+if [ "${1:-}" = --from-source ]; then
+  source=y
+  shift
+fi
+dir=${1:-.cache/vm${source:+-source}}
 
 # 6.12 is the oldest kernel that runs well under QEMU's counted instructions: 6.1 hangs with two CPUs.
-meta=linux-image-6.12-cloud-amd64
+version=6.12
 modules=(configfs null_blk)
 
+fail() {
+  echo "hack/vm-kernel.sh: $*" >&2
+  exit 1
+}
+
 for tool in apt-get apt-cache dpkg xz; do
-  if ! command -v "$tool" >/dev/null; then
-    echo "hack/vm-kernel.sh: no $tool: this needs Debian or Ubuntu with xz-utils; or put a kernel's bzImage at $dir/vmlinuz" >&2
-    exit 1
-  fi
+  command -v "$tool" >/dev/null ||
+    fail "no $tool: this needs Debian or Ubuntu with xz-utils; or put a kernel's bzImage at $dir/vmlinuz"
 done
-package=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image-/ { print $2; exit }')
-if [ -z "$package" ]; then
+if [ -n "$source" ]; then
+  package=linux-source-$version
+  newest=$(apt-cache policy "$package" | awk '/Candidate:/ && $2 != "(none)" { print $2 }')
+  # Another list of options is another kernel.
+  release=${newest:+linux-source-$newest-$(sha256sum hack/vm-kernel.config | cut -c1-12)}
+else
+  meta=linux-image-$version-cloud-amd64
+  package=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image-/ { print $2; exit }')
+  release=$package
+fi
+if [ -z "$release" ]; then
   if [ -f "$dir/vmlinuz" ]; then
     exit 0
   fi
-  echo "hack/vm-kernel.sh: apt knows no $meta: run apt-get update, with Debian 12's backports or Debian 13 among its sources" >&2
-  exit 1
+  fail "apt knows no ${meta:-$package}: run apt-get update, with Debian 12's backports or Debian 13 among its sources"
 fi
-if [ "$(cat "$dir/release" 2>/dev/null)" = "$package" ]; then
+if [ "$(cat "$dir/release" 2>/dev/null)" = "$release" ]; then
   exit 0
 fi
 
-scratch=$(mktemp -d)
+# Beside DIR, not in /tmp, which may be memory.
+mkdir -p "$(dirname "$dir")"
+scratch=$(mktemp -d "$(cd "$(dirname "$dir")" && pwd)/vm-kernel.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
+
+# build_kernel unpacks the sources and leaves in $scratch/tree what the package of a kernel has.
+build_kernel() {
+  local tool began=$SECONDS made
+  for tool in gcc make flex bison bc; do
+    command -v "$tool" >/dev/null || fail "no $tool: building a kernel needs gcc make flex bison bc libelf-dev"
+  done
+  echo '#include <gelf.h>' | gcc -E - >/dev/null 2>&1 || fail "no gelf.h: building a kernel needs libelf-dev"
+  tar -C "$scratch" -xf "$scratch/tree/usr/src/$package.tar.xz"
+  rm -rf "$scratch/tree"
+  made=(make -s -C "$scratch/$package" "-j${JOBS:-2}"
+    KCONFIG_ALLCONFIG="$PWD/hack/vm-kernel.config" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=plimsoll KBUILD_BUILD_HOST=plimsoll)
+  "${made[@]}" allnoconfig >/dev/null
+  # Kconfig drops in silence what depends on something else that is off.
+  local option missing=
+  while read -r option; do
+    grep -qx -- "$option" "$scratch/$package/.config" || missing+=" $option"
+  done < <(grep '^CONFIG_' hack/vm-kernel.config)
+  [ -z "$missing" ] || fail "hack/vm-kernel.config asks for what this kernel does not take so:$missing"
+  nice -n 10 "${made[@]}" bzImage modules
+  mkdir -p "$scratch/tree/boot" "$scratch/tree/lib/modules"
+  cp "$scratch/$package/arch/x86/boot/bzImage" "$scratch/tree/boot/vmlinuz-built"
+  cp "$scratch/$package/.config" "$scratch/tree/boot/config-built"
+  find "$scratch/$package" -name '*.ko' -exec cp {} "$scratch/tree/lib/modules/" \;
+  echo "$dir: built in $((SECONDS - began)) s"
+}
+
 chmod 755 "$scratch" # apt downloads as a user of its own
 (cd "$scratch" && apt-get -q=2 -o APT::Sandbox::User=root download "$package")
 dpkg -x "$scratch"/*.deb "$scratch/tree"
+if [ -n "$source" ]; then
+  build_kernel
+fi
 
 rm -rf "$dir"
 mkdir -p "$dir/modules"
@@ -49,5 +103,5 @@ for module in "${modules[@]}"; do
   esac
 done
 # Last, so that an interrupted run is done again.
-echo "$package" >"$dir/release"
-echo "$dir: $package"
+echo "$release" >"$dir/release"
+echo "$dir: $release"
