@@ -87,7 +87,7 @@ stage_vm() {
   go_tests vm testname -timeout 15m -p 1 -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm" ./test/kernel/...
   # What no packaged kernel has is tried where somebody has built one that does.
   if [ -f .cache/vm-source/vmlinuz ]; then
-    go_tests vm-source testname -timeout 15m -p 1 -run 'Core|Cookie|Latency' -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm-source -cpus 4 -threads 2" ./test/kernel
+    go_tests vm-source testname -timeout 15m -p 1 -run 'Core|Cookie|EachKnob' -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm-source -cpus 4 -threads 2" ./test/kernel
   else
     not_covered "core scheduling and io.latency: no packaged kernel has them: hack/vm-kernel.sh --from-source builds one that does, in some minutes"
   fi

@@ -62,6 +62,8 @@ func obey(commands io.Reader, answers io.Writer) {
 			for until := usedMicros() + int64(n); usedMicros() < until; {
 				spin(10_000)
 			}
+		case "procs": // at most so many threads of ours run Go code at once
+			runtime.GOMAXPROCS(n)
 		case "spin": // threads, for ever
 			runtime.GOMAXPROCS(n + 1)
 			for range n {
