@@ -263,6 +263,11 @@ func TestTheRecordHoldsWhatScoresAreMadeOfAndIsBounded(t *testing.T) {
 		b.run(state, pod, nodes)
 		b.PostBind(t.Context(), state, pod, "n0")
 	}
+	// What was decided is told as it was, whatever is measured after.
+	for i := range 50 {
+		b.publish(utilization(fmt.Sprint("n", i), at(1), 3000))
+	}
+	b.clock = at(3600)
 	raw, err := json.Marshal(&served{records: b.records})
 	if err != nil {
 		t.Fatal(err)

@@ -83,9 +83,20 @@ type record struct {
 	mu       sync.Mutex
 	decision Decision
 	feasible []fwk.NodeInfo // between PreScore and NormalizeScore
+	// scored and explain are what decision.Nodes is made from, when it is read.
+	scored   []scored
+	explain  func(*outlook) Prospect
 	waits    bool
 	estimate int64 // of the pod's use
 	compared bool  // with what was measured, which is done once
+}
+
+// scored is a node whose score is noted. What the score was made of is computed when it is read: nearly no record is.
+type scored struct {
+	node     string
+	score    int64
+	outlook  *outlook // nil where nothing was known of the node: then prospect says it
+	prospect Prospect
 }
 
 // records is the last decisions.
@@ -158,7 +169,7 @@ func (e *record) bound(node string) {
 	e.decision.Node = node
 }
 
-// recordScores notes the best of the scored nodes and what their scores are made of; scores are raw.
+// recordScores notes the best of the scored nodes; scores are raw.
 func (p *Plugin) recordScores(c *cycle, scores fwk.NodeScoreList) {
 	e := c.record
 	e.mu.Lock()
@@ -170,18 +181,36 @@ func (p *Plugin) recordScores(c *cycle, scores fwk.NodeScoreList) {
 	}
 	best := bestOf(scores, maxRecordedNodes)
 	span, high := spanOf(scores)
-	e.decision.Nodes = make([]NodeDecision, 0, len(best))
+	e.scored = make([]scored, 0, len(best))
 	for _, i := range best {
 		node := infos[i].Node()
 		if node == nil || node.Name != scores[i].Name {
 			continue
 		}
-		o := p.outlookOf(c, node, infos[i])
-		e.decision.Nodes = append(e.decision.Nodes, NodeDecision{
-			Node: node.Name, Score: normal(scores[i].Score, high, span),
-			Prospect: p.foreseen(o, &c.need, infos[i], c),
-		})
+		noted := scored{node: node.Name, score: normal(scores[i].Score, high, span)}
+		if noted.outlook = p.outlookOf(c, node, infos[i]); noted.outlook == nil || !noted.outlook.known {
+			noted.outlook, noted.prospect = nil, p.byRequests(&c.need, infos[i])
+		}
+		e.scored = append(e.scored, noted)
 	}
+	// Without the Snapshot, which holds on to all Views of its time.
+	judged := *c
+	judged.snapshot, judged.record = nil, nil
+	e.explain = func(o *outlook) Prospect { return p.foreseen(o, &judged.need, nil, &judged) }
+}
+
+// nodes is what the scores that are noted were made of, best first, computed anew at each reading of the record.
+func (e *record) nodes() []NodeDecision {
+	out := make([]NodeDecision, 0, len(e.scored))
+	for i := range e.scored {
+		noted := &e.scored[i]
+		d := NodeDecision{Node: noted.node, Score: noted.score, Prospect: noted.prospect}
+		if noted.outlook != nil {
+			d.Prospect = e.explain(noted.outlook)
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 // bestOf is the indices of the n highest scores, highest first.
@@ -217,6 +246,7 @@ func (r *records) copies() []Decision {
 		d.RefusedNodes = slices.Clone(d.RefusedNodes)
 		d.Refused = make(map[string]int, len(d.Refused))
 		maps.Copy(d.Refused, e.decision.Refused)
+		d.Nodes = e.nodes()
 		e.mu.Unlock()
 		out = append(out, d)
 	}
