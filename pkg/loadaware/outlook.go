@@ -77,7 +77,7 @@ func (p *Plugin) outlookFrom(v *View, c *cycle, node *corev1.Node, nodeInfo fwk.
 	cached := p.index < len(v.outlooks) // not so for a View from before this profile was built
 	if cached {
 		if o := v.outlooks[p.index].Load(); o != nil && o.generation == generation && c.unixNano < o.validUntil {
-			p.shortcut.add(o)
+			p.shortcut.add(o, nil)
 			return o
 		}
 	}
@@ -86,8 +86,7 @@ func (p *Plugin) outlookFrom(v *View, c *cycle, node *corev1.Node, nodeInfo fwk.
 	if !cached {
 		return o
 	}
-	v.outlooks[p.index].Store(o)
-	p.shortcut.add(o)
+	p.shortcut.add(o, v.outlooks[p.index].Swap(o))
 	if died := v.died.Load(); died != 0 { // the View was replaced meanwhile, and what it had then was told
 		p.shortcut.replaced(o, died)
 	}

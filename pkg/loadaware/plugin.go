@@ -129,6 +129,7 @@ type cycle struct {
 	unixNano int64 // now
 	since    int64 // now, by the plugin's own clock
 	need     podNeed
+	lastHour int // of a batch pod, from the present hour on
 	record   *record
 }
 
@@ -138,6 +139,7 @@ func (c *cycle) Clone() fwk.StateData { return c }
 func (p *Plugin) newCycle(pod *corev1.Pod) *cycle {
 	now := p.now()
 	c := &cycle{snapshot: p.snapshot.Load(), now: now, unixNano: now.UnixNano(), since: p.since(now), need: p.needOf(pod, now)}
+	c.lastHour = lastHour(c.need.duration, now)
 	c.record = p.records.begin(pod, p, &c.need, now)
 	return c
 }
@@ -215,10 +217,13 @@ func (p *Plugin) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod,
 		return 0, noNode()
 	}
 	c := p.cycleOf(state, pod)
-	if !c.need.batch && c.need.use.hourly == nil {
+	if c.need.batch {
+		if l, ok := p.shortcut.batchLoad(nodeInfo.GetGeneration(), c); ok {
+			return p.batchUnderLoad(&l, &c.need, c).Raw, nil
+		}
+	} else if c.need.use.hourly == nil {
 		if l, ok := p.shortcut.load(nodeInfo.GetGeneration(), c); ok {
-			f := p.underLoad(&l, l.few[:l.fewCount], &c.need, c)
-			return f.Raw, nil
+			return p.underLoad(&l, l.few[:l.fewCount], &c.need, c).Raw, nil
 		}
 	}
 	o := p.outlookOf(c, node, nodeInfo)

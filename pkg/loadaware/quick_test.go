@@ -15,7 +15,7 @@ import (
 // The table must say what the outlook says, or nothing.
 func TestTheQuickWayJudgesAsTheLongOneOnRandomNodes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	admitted, scored := 0, 0
+	admitted, scored, scoredBatch := 0, 0, 0
 	for range 5000 {
 		u, node := randomNode(r)
 		node.allocatable.memory = r.Int64N(4 << 30)
@@ -26,7 +26,9 @@ func TestTheQuickWayJudgesAsTheLongOneOnRandomNodes(t *testing.T) {
 			}
 		}}
 		if r.IntN(3) == 0 {
-			options = append(options, batchLabel)
+			options = append(options, batchLabel, func(p *corev1.Pod) {
+				p.Annotations = map[string]string{v1alpha1.DurationAnnotation: time.Duration(1 + r.Int64N(int64(36*time.Hour))).String()}
+			})
 		}
 		b := newTestbed(t, func(a *v1alpha1.LoadAwareArgs) {
 			if r.IntN(4) == 0 {
@@ -50,9 +52,15 @@ func TestTheQuickWayJudgesAsTheLongOneOnRandomNodes(t *testing.T) {
 				t.Fatalf("by the table %+v, by the outlook %+v", got, want)
 			}
 		}
+		if l, ok := b.shortcut.batchLoad(node.generation, c); ok && c.need.batch {
+			scoredBatch++
+			if got, want := b.batchUnderLoad(&l, &c.need, c), b.foreseen(o, &c.need, node, c); got != want {
+				t.Fatalf("for a batch pod of %v by the table %+v, by the outlook %+v", c.need.duration, got, want)
+			}
+		}
 	}
-	if admitted < 1000 || scored < 1000 {
-		t.Errorf("the table was used to admit %d times and to score %d times: it hardly serves", admitted, scored)
+	if admitted < 1000 || scored < 1000 || scoredBatch < 1000 {
+		t.Errorf("the table was used to admit %d times and to score %d times and %d for batch: it hardly serves", admitted, scored, scoredBatch)
 	}
 }
 
@@ -93,12 +101,12 @@ func TestTheQuickWayIsOfTheCyclesOwnMoment(t *testing.T) {
 func TestTheQuickWayNeverMixesTwoNodes(t *testing.T) {
 	s := &shortcut{}
 	one := &outlook{generation: 1, validUntil: 1 << 62, known: true, safeLine: 1, cpuRoom: 1, logTail: 1, riskCount: 1}
-	other := &outlook{generation: 2, validUntil: 1 << 62, known: true, safeLine: 2, cpuRoom: 2, logTail: 2, riskCount: 1}
-	for indexOf(other.generation) != indexOf(one.generation) {
-		other.generation++
-	}
+	other := &outlook{generation: 1, validUntil: 1 << 62, known: true, safeLine: 2, cpuRoom: 2, logTail: 2, riskCount: 1}
+	other.generation += 1 << quickBits
+	third := &outlook{generation: other.generation - 1, validUntil: 1 << 62, safeLine: 3} // its neighbour, so that there is one place
 	one.risks[0], other.risks[0] = hour{1, 1}, hour{2, 2}
-	s.add(one)
+	s.add(third, nil)
+	s.add(one, nil)
 	done := make(chan struct{})
 	var writer sync.WaitGroup
 	writer.Go(func() {
@@ -107,8 +115,8 @@ func TestTheQuickWayNeverMixesTwoNodes(t *testing.T) {
 			case <-done:
 				return
 			default:
-				s.add(other)
-				s.add(one)
+				s.add(other, nil)
+				s.add(one, nil)
 			}
 		}
 	})
@@ -128,5 +136,35 @@ func TestTheQuickWayNeverMixesTwoNodes(t *testing.T) {
 	writer.Wait()
 	if seen == 0 {
 		t.Error("the entry was never read whole")
+	}
+}
+
+func TestTwoNodesOfOnePlaceAreBothInTheTable(t *testing.T) {
+	s, c := &shortcut{}, &cycle{snapshot: newSnapshot()}
+	node := func(generation, line int64) *outlook {
+		return &outlook{generation: generation, validUntil: 1 << 62, known: true, safeLine: line, logTail: 1, riskCount: 1}
+	}
+	found := func(generation int64) int64 {
+		l, ok := s.load(generation, c)
+		if !ok {
+			return 0
+		}
+		return l.safeLine
+	}
+	const apart = 1 << quickBits
+	first, second, third := node(7, 1), node(7+apart, 2), node(7+2*apart, 3)
+	s.add(first, nil)
+	s.add(second, nil)
+	if found(7) != 1 || found(7+apart) != 2 {
+		t.Errorf("found %d and %d, want 1 and 2", found(7), found(7+apart))
+	}
+	s.add(third, first) // a pod came to the first node: what it was before gives up its place
+	if found(7) != 0 || found(7+apart) != 2 || found(7+2*apart) != 3 {
+		t.Errorf("found %d, %d and %d, want 0, 2 and 3", found(7), found(7+apart), found(7+2*apart))
+	}
+	s.replaced(second, 5) // and so does one that was measured anew
+	s.add(node(7+3*apart, 4), nil)
+	if found(7+apart) != 0 || found(7+2*apart) != 3 || found(7+3*apart) != 4 {
+		t.Errorf("found %d, %d and %d, want 0, 3 and 4", found(7+apart), found(7+2*apart), found(7+3*apart))
 	}
 }

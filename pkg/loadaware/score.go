@@ -115,6 +115,8 @@ type load struct {
 
 	few      [quickRisks]hour // the risks, where there are no more than that
 	fewCount int
+
+	lasting, batch int64 // the highest peak until a batch pod's end, and what batch there is
 }
 
 func (o *outlook) load() load {
@@ -184,7 +186,8 @@ func (p *Plugin) foreseen(o *outlook, need *podNeed, nodeInfo fwk.NodeInfo, c *c
 	}
 	l := o.load()
 	if need.batch {
-		return p.batchUnderLoad(o, &l, need, c)
+		l.lasting, l.batch = int64(o.lasting[c.lastHour]), o.batch()
+		return p.batchUnderLoad(&l, need, c)
 	}
 	hours := o.risks[:o.riskCount]
 	if need.use.hourly != nil {
@@ -204,11 +207,11 @@ func (p *Plugin) underLoad(l *load, hours []hour, need *podNeed, c *cycle) Prosp
 }
 
 // batchUnderLoad is foreseen for a batch pod, where there is a measurement.
-func (p *Plugin) batchUnderLoad(o *outlook, l *load, need *podNeed, c *cycle) Prospect {
+func (p *Plugin) batchUnderLoad(l *load, need *podNeed, c *cycle) Prospect {
 	f, d := p.believed(l, c)
 	d.pressure = 0 // which is taken off in another way
-	peak, _ := d.apply(float64(o.lastingPeak(need.duration, c.now)), 0)
-	f.Peak, f.Median, f.Batch = int64(peak), int64(peak), max(o.promisedBatch, o.batchUse)
+	peak, _ := d.apply(float64(l.lasting), 0)
+	f.Peak, f.Median, f.Batch = int64(peak), int64(peak), l.batch
 	f.Raw = rawBatch(&f, need.requestMilliCPU)
 	return f
 }
@@ -237,11 +240,14 @@ func (p *Plugin) byRequests(need *podNeed, nodeInfo fwk.NodeInfo) Prospect {
 	return f
 }
 
-// lastingPeak is the highest peak of online use from now until the job's end. Beyond a day it is the day's.
-func (o *outlook) lastingPeak(duration time.Duration, now time.Time) int64 {
+// lastHour is the hour from the present one on in which the job ends. Beyond a day it is the day's last.
+func lastHour(duration time.Duration, now time.Time) int {
 	last := now.Sub(now.Truncate(time.Hour)) + duration
-	return int64(o.lasting[min(int(last/time.Hour), hoursPerDay-1)])
+	return int(min(last/time.Hour, hoursPerDay-1))
 }
+
+// batch is what batch pods on the node were promised or use, whichever is more.
+func (o *outlook) batch() int64 { return max(o.promisedBatch, o.batchUse) }
 
 // expectedExcess is how far use is expected to be above the line, weighted with the probability: the
 // integral of P(use > x) for x from the line up. Use above its median m is taken to be distributed
