@@ -42,9 +42,11 @@ func BenchmarkPerfScheduling(b *testing.B) {
 	newLoadAware := func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 		return new(loadaware.Factory).New(ctx, args, handle)
 	}
+	watch := &stopwatch{}
 	schedulerperf.RunBenchmarkPerfScheduling(b, "testdata/performance-config.yaml", "scheduler",
-		frameworkruntime.Registry{loadaware.Name: newLoadAware},
+		frameworkruntime.Registry{loadaware.Name: newLoadAware, idleName: newIdle, stopwatchName: watch.build},
 		schedulerperf.WithPrepareFn(installCRD), schedulerperf.WithNodeUpdateFn(publishUtilization))
+	fmt.Println(watch.report(3000))
 }
 
 // installCRD has NodeUtilization served, in both profiles' runs.
