@@ -24,7 +24,7 @@ add() { # FILE of upstream, FOLDER below test/upstream
   local copy
   copy=$dir/$(echo "$2/$(basename "$1")" | tr / _)
   sed -e "s|\"k8s.io/kubernetes/test/integration/util\"|\"$ours/util\"|" \
-    -e "s|\"k8s.io/kubernetes/test/integration/scheduler\"|\"$ours/scheduler\"|" "$1" >"$copy"
+    -e "s|\"k8s.io/kubernetes/test/integration/scheduler\(\"\|/podgroup/\)|\"$ours/scheduler\1|" "$1" >"$copy"
   entries+=("\"$PWD/test/upstream/$2/$(basename "$1")\": \"$copy\"")
 }
 add "$upstream/util/util.go" util
@@ -32,6 +32,7 @@ sed -i -e "s|^import (|&\n\t\"$ours\"|" \
   -e 's|^\topts = append(opts, scheduler.WithKubeConfig.*|\topts = append(upstream.Options(t), opts...)\n&|' "$dir/util_util.go"
 grep -q 'upstream.Options' "$dir/util_util.go" || { echo "InitTestSchedulerWithOptions is not as expected" >&2; exit 1; }
 add "$upstream/scheduler/util.go" scheduler
+add "$upstream/scheduler/podgroup/stepsframework/stepsframework.go" scheduler/podgroup/stepsframework
 targets=()
 for package in "${packages[@]}"; do
   folder=scheduler/$package
@@ -43,17 +44,20 @@ for package in "${packages[@]}"; do
 done
 printf '{"Replace": {%s}}\n' "$(IFS=,; echo "${entries[*]}")" >"$dir/overlay.json"
 export PATH=$PWD/bin:$PATH
+logs=$PWD/test-results/upstream-scheduler
+mkdir -p "$logs"
 failed=0
 for target in "${targets[@]}"; do
-  go test -c -vet=off -overlay "$dir/overlay.json" -o "$dir/upstream.test" "$target"
+  log=$logs/$(echo "${target#./test/upstream/}" | tr / _).log
   # The folder of the package does not exist, so it runs in one that does.
-  if (cd "$dir" && ./upstream.test -test.timeout="${TIMEOUT:-20m}" ${RUN:+-test.run "$RUN"} -test.v) >"$dir/log" 2>&1; then
-    echo "ok   $target: $(grep -c -E '^ *--- PASS' "$dir/log") passed, $(grep -c -E '^ *--- SKIP' "$dir/log" || true) skipped," \
-      "$(grep -c 'LoadAware is in the profile' "$dir/log" || true) schedulers with LoadAware"
+  if go test -c -vet=off -overlay "$dir/overlay.json" -o "$dir/upstream.test" "$target" >"$log" 2>&1 &&
+    (cd "$dir" && ./upstream.test -test.timeout="${TIMEOUT:-20m}" ${RUN:+-test.run "$RUN"} -test.v) >"$log" 2>&1; then
+    echo "ok   $target: $(grep -c -E '^ *--- PASS' "$log") passed, $(grep -c -E '^ *--- SKIP' "$log" || true) skipped," \
+      "$(grep -c 'LoadAware is in the profile' "$log" || true) schedulers with LoadAware"
   else
     failed=1
-    echo "FAIL $target:"
-    grep -E '^ *--- FAIL|^panic|_test.go:[0-9]+: [^I]' "$dir/log" | head -n 40 || tail -n 40 "$dir/log"
+    echo "FAIL $target: see $log"
+    grep -E '^ *--- FAIL|^panic' "$log" | head -n 40 || tail -n 20 "$log"
   fi
 done
 exit "$failed"
