@@ -22,6 +22,8 @@ dir=${1:-.cache/vm${source:+-source}}
 # 6.12 is the oldest kernel that runs well under QEMU's counted instructions: 6.1 hangs with two CPUs.
 version=6.12
 modules=(configfs null_blk)
+# What a node in the guest needs. A kernel of our own has none of these.
+[ -n "$source" ] || modules+=(failover net_failover virtio_net overlay veth)
 
 fail() {
   echo "hack/vm-kernel.sh: $*" >&2
@@ -48,7 +50,7 @@ if [ -z "$release" ]; then
   fi
   fail "apt knows no ${meta:-$package}: run apt-get update, with Debian 12's backports or Debian 13 among its sources"
 fi
-if [ "$(cat "$dir/release" 2>/dev/null)" = "$release" ]; then
+if [ "$(cat "$dir/release" 2>/dev/null)" = "$release" ] && [ "$(cat "$dir/modules/wanted" 2>/dev/null)" = "${modules[*]}" ]; then
   exit 0
 fi
 
@@ -102,6 +104,7 @@ for module in "${modules[@]}"; do
   *) echo "hack/vm-kernel.sh: $package has no module $module" >&2 ;;
   esac
 done
+echo "${modules[*]}" >"$dir/modules/wanted"
 # Last, so that an interrupted run is done again.
 echo "$release" >"$dir/release"
 echo "$dir: $release"

@@ -16,10 +16,39 @@ import (
 // cgroupRoot is where the guest has its one hierarchy.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// guest is the init of the machine: it runs the job, reports its exit status and powers off. What goes
-// wrong is printed to the console, whose last lines the host shows.
+// guest is the init of the machine: it runs the job, or has systemd do so. What goes wrong is printed to the
+// console, whose last lines the host shows.
 func guest() {
-	code, err := runJob()
+	j, err := readJob()
+	if err == nil && j.Systemd {
+		err = becomeSystemd()
+	}
+	if err == nil {
+		err = mountAll()
+	}
+	if err == nil {
+		err = enableControllers()
+	}
+	if err != nil {
+		powerOff(0, err)
+	}
+	powerOff(runJob(j))
+}
+
+// guestService is what systemd runs as a service.
+func guestService() {
+	j, err := readJob()
+	if err == nil {
+		err = mount("tmpfs", scratchDir)
+	}
+	if err != nil {
+		powerOff(0, err)
+	}
+	powerOff(runJob(j))
+}
+
+// powerOff reports the program's exit status, unless something was wrong with the machine, and powers off.
+func powerOff(code int, err error) {
 	if err != nil {
 		fmt.Println("vmrun: guest:", err)
 	} else if err := report(code); err != nil {
@@ -30,32 +59,34 @@ func guest() {
 	select {} // an init that ends makes the kernel panic
 }
 
-func runJob() (code int, err error) {
-	if err := mountAll(); err != nil {
-		return 0, err
-	}
+func readJob() (j job, err error) {
 	b, err := os.ReadFile(jobPath)
 	if err != nil {
-		return 0, fmt.Errorf("reading the job: %w", err)
+		return j, fmt.Errorf("reading the job: %w", err)
 	}
-	var j job
 	if err := json.Unmarshal(b, &j); err != nil {
-		return 0, fmt.Errorf("decoding the job: %w", err)
+		return j, fmt.Errorf("decoding the job: %w", err)
 	}
+	return j, nil
+}
+
+func runJob(j job) (code int, err error) {
 	for _, m := range j.Modules {
 		if err := loadModule(m); err != nil {
 			return 0, err
 		}
 	}
-	if err := enableControllers(); err != nil {
-		return 0, err
+	if j.Network {
+		if err := startNetwork(); err != nil {
+			return 0, err
+		}
 	}
 	out, err := openPort(portOutput)
 	if err != nil {
 		return 0, err
 	}
 	c := exec.Command(programPath, j.Args...)
-	c.Dir, c.Env = j.Dir, append([]string{"PATH=/bin:/", "HOME=" + scratchDir, "TMPDIR=" + scratchDir}, j.Env...)
+	c.Dir, c.Env = j.Dir, append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/", "HOME=" + scratchDir, "TMPDIR=" + scratchDir}, j.Env...)
 	c.Stdout, c.Stderr = out, out
 	if err := c.Start(); err != nil {
 		return 0, fmt.Errorf("starting the program: %w", err)
@@ -67,10 +98,17 @@ func mountAll() error {
 	for _, m := range []struct{ kind, at string }{
 		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", scratchDir}, {"cgroup2", cgroupRoot},
 	} {
-		// The kernel mounts devtmpfs by itself where it is built so.
-		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("mounting %s at %s: %w", m.kind, m.at, err)
+		if err := mount(m.kind, m.at); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func mount(kind, at string) error {
+	// The kernel mounts devtmpfs by itself where it is built so.
+	if err := unix.Mount(kind, at, kind, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("mounting %s at %s: %w", kind, at, err)
 	}
 	return nil
 }

@@ -15,10 +15,12 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// packed is a file of the host that goes into the guest.
+// packed is a file that goes into the guest: one of the host, or a text.
 type packed struct {
 	host, guest string
 	mode        fs.FileMode
+	// text is the content where there is no file of the host.
+	text string
 }
 
 // filesBelow lists the regular files below a directory, which keep their names in the guest. A
@@ -55,7 +57,7 @@ func writeInitrd(to io.Writer, init string, j job, files []packed) error {
 	}
 	for _, f := range files {
 		if err := pack(w, f); err != nil {
-			return fmt.Errorf("packing %s: %w", f.host, err)
+			return fmt.Errorf("packing %s: %w", f.guest, err)
 		}
 	}
 	b, err := json.Marshal(j)
@@ -75,6 +77,14 @@ func writeInitrd(to io.Writer, init string, j job, files []packed) error {
 }
 
 func pack(w *cpio.Writer, f packed) error {
+	if f.host == "" {
+		header := &cpio.Header{Name: relative(f.guest), Mode: cpio.TypeReg | cpio.FileMode(f.mode.Perm()), Size: int64(len(f.text))}
+		if err := w.WriteHeader(header); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, f.text)
+		return err
+	}
 	source, err := os.Open(f.host)
 	if err != nil {
 		return err

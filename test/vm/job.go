@@ -30,6 +30,10 @@ type job struct {
 	Args    []string `json:"args"`
 	Env     []string `json:"env"`
 	Modules []string `json:"modules"`
+	// Systemd has systemd as the machine's first process, and the program as a service of it.
+	Systemd bool `json:"systemd"`
+	// Network has the machine reach the host.
+	Network bool `json:"network"`
 }
 
 // newJob makes a job of a test binary's arguments and environment. Arguments that name files of the

@@ -22,9 +22,11 @@ type machine struct {
 	kernel string
 	// cpus is all CPUs, threads those of each core; both are spread evenly over the NUMA nodes.
 	cpus, threads, nodes, memoryMiB int
-	timeout                         time.Duration
-	verbose                         bool
-	stdout, stderr                  io.Writer
+	// systemd and network are as in job.
+	systemd, network bool
+	timeout          time.Duration
+	verbose          bool
+	stdout, stderr   io.Writer
 }
 
 // run boots the machine, copies what the program prints to stdout and returns its exit status. The
@@ -115,24 +117,35 @@ func (m machine) boot(ctx context.Context, dir string, ports map[string]string) 
 }
 
 // args is QEMU's command line. Several threads of emulation have made this kernel panic now and then,
-// so there is one; counting instructions makes time in the guest independent of the host's load.
+// so there is one; counting instructions makes time in the guest independent of the host's load. With a
+// network time is the host's: counted time leaps while the guest waits, and whoever it waits for seems dead.
 func (m machine) args(initrd, log string, ports map[string]string) []string {
 	// psi=1: some distributions build it in and leave it off. no_timer_check: the check is by real time.
 	cmdline := "console=ttyS0 panic=-1 psi=1 no_timer_check random.trust_cpu=on"
 	if !m.verbose {
 		cmdline += " quiet"
 	}
+	if m.systemd {
+		cmdline += " systemd.unified_cgroup_hierarchy=1 systemd.log_target=console systemd.show_status=false systemd.unit=" + jobTarget
+	}
+	accel := []string{"-accel", "tcg,thread=single"}
+	if m.network {
+		accel = append(accel, "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=")
+	} else {
+		accel = append(accel, "-icount", "shift=2,sleep=off")
+	}
 	cpu := "max"
 	if m.threads > 1 {
 		cpu += ",+topoext" // or the guest is told of threads in a way that this CPU does not have
 	}
 	args := []string{
-		"-machine", "q35", "-cpu", cpu, "-accel", "tcg,thread=single", "-icount", "shift=2,sleep=off",
+		"-machine", "q35", "-cpu", cpu,
 		"-smp", fmt.Sprintf("%d,sockets=%d,cores=%d,threads=%d", m.cpus, m.nodes, m.cpus/m.nodes/m.threads, m.threads), "-m", strconv.Itoa(m.memoryMiB) + "M",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", m.kernel, "-initrd", initrd, "-append", cmdline,
 		"-serial", "file:" + log, "-device", "virtio-serial-pci",
 	}
+	args = append(args, accel...)
 	for n := range m.nodes { // the NUMA nodes' CPUs and their parts of the memory
 		if m.nodes == 1 {
 			break

@@ -18,6 +18,14 @@ func TestMain(m *testing.M) {
 	switch {
 	case os.Getpid() == 1:
 		guest()
+	case len(os.Args) == 2 && os.Args[1] == serviceArgument:
+		guestService()
+	case os.Getenv(guestVariable) == "systemd" && isService():
+		tellSystemd()
+		os.Exit(3)
+	case os.Getenv(guestVariable) == "systemd":
+		tellScope()
+		os.Exit(0)
 	case os.Getenv(guestVariable) != "":
 		fmt.Println("hello from", os.Getenv(guestVariable))
 		if _, err := os.Stat(cgroupRoot + "/cgroup.controllers"); err != nil {
@@ -33,6 +41,12 @@ func TestMain(m *testing.M) {
 		os.Exit(3)
 	}
 	os.Exit(m.Run())
+}
+
+// isService tells the program that systemd runs from the same one in a scope of its own.
+func isService() bool {
+	b, _ := os.ReadFile("/proc/self/cgroup")
+	return strings.Contains(string(b), "plimsoll-job.service")
 }
 
 // kernelDir is where there is a kernel to boot, or the test is skipped.
@@ -134,6 +148,11 @@ func TestTheMachinesTimeIsCountedAndItsPortsAreNamed(t *testing.T) {
 	}
 	if strings.Contains(got, "-numa") {
 		t.Errorf("arguments %q have NUMA nodes that nobody asked for", got)
+	}
+	networked := machine{kernel: "/k/vmlinuz", cpus: 2, threads: 1, nodes: 1, memoryMiB: 256, network: true, systemd: true}
+	if got := strings.Join(networked.args("/i", "/l", nil), " "); strings.Contains(got, "-icount") || !strings.Contains(got, "-netdev user,id=net") ||
+		!strings.Contains(got, "systemd.unit="+jobTarget) {
+		t.Errorf("arguments %q of a machine with systemd and a network", got)
 	}
 	m = machine{kernel: "/k/vmlinuz", cpus: 8, threads: 2, nodes: 2, memoryMiB: 256}
 	large := strings.Join(m.args("/i", "/l", nil), " ")

@@ -25,6 +25,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -40,8 +41,12 @@ const (
 )
 
 func main() {
-	if os.Getpid() == 1 {
+	switch {
+	case os.Getpid() == 1:
 		guest()
+		return
+	case len(os.Args) == 2 && os.Args[1] == serviceArgument:
+		guestService()
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
@@ -61,9 +66,13 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 		fmt.Fprintln(stderr, "usage: vmrun [flags] PROGRAM [ARGUMENT...]")
 		flags.PrintDefaults()
 	}
-	kernel := flags.String("kernel", ".cache/vm", "`directory` that hack/vm-kernel.sh made")
-	programs := flags.String("programs", "", "`files` of the host, separated by commas, that the guest has in /bin")
-	modules := flags.String("modules", "configfs,null_blk", "kernel modules to load, in this order")
+	var c contents
+	flags.StringVar(&c.kernel, "kernel", ".cache/vm", "`directory` that hack/vm-kernel.sh made")
+	flags.StringVar(&c.programs, "programs", "", "`files` of the host, separated by commas, that the guest has in /bin")
+	flags.StringVar(&c.files, "files", "", "files and folders that the guest has, as `HOST=GUEST`, separated by commas")
+	flags.StringVar(&c.modules, "modules", "configfs,null_blk", "kernel modules to load, in this order, after those that other flags need")
+	flags.BoolVar(&c.systemd, "systemd", false, "the host's systemd as the machine's first process, and the program as a service of it")
+	flags.BoolVar(&c.network, "network", false, "the machine reaches this host's 127.0.0.1 at "+hostAddress+"; its time is the host's")
 	cpus := flags.Int("cpus", 2, "CPUs of the machine")
 	threads := flags.Int("threads", 1, "threads of each core; -cpus is a multiple of that times -nodes")
 	nodes := flags.Int("nodes", 1, "NUMA nodes of the machine")
@@ -85,29 +94,75 @@ func host(ctx context.Context, args []string, stdout, stderr io.Writer) (int, er
 		return exitMachine, fmt.Errorf("finding the working directory: %w", err)
 	}
 	m := machine{
-		kernel: filepath.Join(*kernel, "vmlinuz"), cpus: *cpus, threads: *threads, nodes: *nodes, memoryMiB: *memoryMiB,
-		timeout: *timeout, verbose: *verbose, stdout: stdout, stderr: stderr,
+		kernel: filepath.Join(c.kernel, "vmlinuz"), cpus: *cpus, threads: *threads, nodes: *nodes, memoryMiB: *memoryMiB,
+		timeout: *timeout, verbose: *verbose, stdout: stdout, stderr: stderr, systemd: c.systemd, network: c.network,
 	}
 	if _, err := os.Stat(m.kernel); err != nil {
 		return exitMachine, fmt.Errorf("finding a kernel to boot: %w: run hack/vm-kernel.sh, or say -kernel DIR", err)
 	}
 	j, coverProfile := newJob(dir, flags.Args()[1:], os.Environ())
-	files := []packed{{host: flags.Arg(0), guest: programPath, mode: 0o755}}
-	for _, name := range strings.FieldsFunc(*modules, func(r rune) bool { return r == ',' }) {
-		guest := "/modules/" + name + ".ko"
-		files = append(files, packed{host: filepath.Join(*kernel, "modules", name+".ko"), guest: guest, mode: 0o644})
-		j.Modules = append(j.Modules, guest)
-	}
-	for _, name := range strings.FieldsFunc(*programs, func(r rune) bool { return r == ',' }) {
-		files = append(files, packed{host: name, guest: "/bin/" + filepath.Base(name), mode: 0o755})
-	}
-	testdata, err := filesBelow(filepath.Join(dir, "testdata"))
+	files, err := c.pack(&j, flags.Arg(0))
 	if err != nil {
 		return exitMachine, err
 	}
-	files = append(files, kernelConfig(*kernel)...)
-	return m.run(ctx, j, append(files, testdata...), coverProfile)
+	return m.run(ctx, j, files, coverProfile)
 }
+
+// contents are the flags that say what the guest has.
+type contents struct {
+	kernel, programs, files, modules string
+	systemd, network                 bool
+}
+
+// pack lists the guest's files, and tells the job what of them it is about.
+func (c contents) pack(j *job, program string) ([]packed, error) {
+	files := []packed{{host: program, guest: programPath, mode: 0o755}}
+	j.Systemd, j.Network = c.systemd, c.network
+	modules := strings.FieldsFunc(c.modules, isComma)
+	if c.network {
+		modules = append([]string{"failover", "net_failover", "virtio_net"}, modules...)
+	}
+	for _, name := range modules {
+		guest := "/modules/" + name + ".ko"
+		files = append(files, packed{host: filepath.Join(c.kernel, "modules", name+".ko"), guest: guest, mode: 0o644})
+		j.Modules = append(j.Modules, guest)
+	}
+	for _, name := range strings.FieldsFunc(c.programs, isComma) {
+		files = append(files, packed{host: name, guest: "/bin/" + filepath.Base(name), mode: 0o755})
+	}
+	for _, pair := range strings.FieldsFunc(c.files, isComma) {
+		from, to, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, fmt.Errorf("-files: %q is not HOST=GUEST", pair)
+		}
+		below, err := filesBelow(from)
+		if err != nil {
+			return nil, err
+		}
+		if len(below) == 0 {
+			return nil, fmt.Errorf("-files: %s: %w", from, fs.ErrNotExist)
+		}
+		for _, f := range below {
+			f.guest = to + strings.TrimPrefix(f.guest, from)
+			files = append(files, f)
+		}
+	}
+	testdata, err := filesBelow(filepath.Join(j.Dir, "testdata"))
+	if err != nil {
+		return nil, err
+	}
+	files = append(append(files, testdata...), kernelConfig(c.kernel)...)
+	if c.systemd {
+		system, err := systemdFiles()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, system...)
+	}
+	return files, nil
+}
+
+func isComma(r rune) bool { return r == ',' }
 
 // kernelConfig is how the kernel was built, put where distributions have it: tests ask it what they must find.
 // A kernel of unknown release has none.
