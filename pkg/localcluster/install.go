@@ -34,18 +34,30 @@ const (
 // Install renders a kustomization, tells its DaemonSets the kubelet's cgroup root, which no manifest can
 // know, applies it and waits until the DaemonSets' pods are ready.
 func (c *Cluster) Install(ctx context.Context, kustomization string) error {
+	return install(ctx, kustomization, c.Kubeconfig(), settleTimeout, c.inst.fit)
+}
+
+// InstallOn is Install on any cluster, as its manifests are: the kubelets have their cgroup root at "/". The pods
+// have until ctx ends to be ready.
+func InstallOn(ctx context.Context, kustomization, kubeconfig string) error {
+	asIs := func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) { return o, nil }
+	return install(ctx, kustomization, kubeconfig, 0, asIs)
+}
+
+// install waits for the DaemonSets' pods until settle has passed, or with 0 until ctx ends.
+func install(ctx context.Context, kustomization, kubeconfig string, settle time.Duration, fit func(*unstructured.Unstructured) (*unstructured.Unstructured, error)) error {
 	objects, err := renderKustomization(kustomization)
 	if err != nil {
 		return err
 	}
-	a, err := newApplier(c.Kubeconfig())
+	a, err := newApplier(kubeconfig)
 	if err != nil {
 		return err
 	}
 	var daemons []*unstructured.Unstructured
 	for _, o := range objects {
 		if o.GetKind() == "DaemonSet" {
-			if o, err = c.inst.fit(o); err != nil {
+			if o, err = fit(o); err != nil {
 				return err
 			}
 			daemons = append(daemons, o)
@@ -55,7 +67,7 @@ func (c *Cluster) Install(ctx context.Context, kustomization string) error {
 		}
 	}
 	for _, d := range daemons {
-		if err := a.waitReady(ctx, d); err != nil {
+		if err := a.waitReady(ctx, d, settle); err != nil {
 			return err
 		}
 	}
@@ -160,9 +172,14 @@ func (a *applier) resource(o *unstructured.Unstructured) (dynamic.ResourceInterf
 }
 
 // waitReady waits until each pod that the DaemonSet should have is updated and ready.
-func (a *applier) waitReady(ctx context.Context, o *unstructured.Unstructured) error {
+func (a *applier) waitReady(ctx context.Context, o *unstructured.Unstructured, settle time.Duration) error {
+	if settle > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, settle)
+		defer cancel()
+	}
 	var ds appsv1.DaemonSet
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, settleTimeout, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		resource, err := a.resource(o)
 		if err != nil {
 			return false, err
