@@ -33,7 +33,7 @@ type watched struct {
 }
 
 // fast reads what a fast tick reads and reports whether the next tick should come at once: a group is under
-// pressure now that was not before.
+// pressure now that was not before, or somebody else has set the batch branch's knobs.
 func (l *loop) fast(now time.Time) bool {
 	w := &l.pressure
 	elapsed, was := now.Sub(w.at), w.last
@@ -42,7 +42,7 @@ func (l *loop) fast(now time.Time) bool {
 	}
 	clear(w.before)
 	w.at, w.last, w.before = now, w.before, was
-	rose := false
+	rose := l.branch.moved()
 	read := func(group string) {
 		s, err := l.sensor.reader.ReadFast(group)
 		if err != nil {

@@ -65,6 +65,8 @@ type loop struct {
 
 	// stateDir is where somebody asks for the State that the strategies see next, and gets it.
 	stateDir, nodeName string
+
+	branch *branchKeeper
 }
 
 func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, audit *auditor, hook *runtimehook.Hook,
@@ -87,7 +89,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		pods:    newPodWindows(), workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log, heart: heart,
 		fixed:    v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
-		stateDir: o.StateDir, nodeName: o.NodeName,
+		stateDir: o.StateDir, nodeName: o.NodeName, branch: newBranchKeeper(host),
 	}
 	l.sensor.hadRealtime = realtimePods(actuator.Originals())
 	l.sensor.cookied = actuator.CookiedGroups
@@ -146,6 +148,10 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 			return
 		case now := <-ticker.C:
 			l.tick(now)
+		case done := <-l.branch.asked:
+			l.tick(time.Now())
+			l.branch.settle(&l.last)
+			close(done)
 		case now := <-newcomers:
 			l.boundNewcomers(now)
 		case now := <-fast:
@@ -156,6 +162,7 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 				l.tick(now)
 			}
 		}
+		l.branch.settle(&l.last)
 		l.beat()
 	}
 }

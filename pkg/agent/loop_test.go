@@ -97,8 +97,8 @@ func newTestLoop(t *testing.T, tree aTree, mode v1alpha1.Mode) *loop {
 		pub:     &publisher{waiting: make(chan *v1alpha1.NodeUtilizationStatus, 1)},
 		metrics: m, health: &health{}, log: log, actuator: actuator,
 		windows: newClassWindows(time.Second), pods: newPodWindows(), workloads: newWorkloads(), lending: newLending(config.Lending, 5*time.Second, nil), saver: newSaver(t.TempDir()),
-		publishRule: PublishRule(config.Publish),
-		fixed:       v1alpha1.NodeUtilizationStatus{CgroupMode: string(tree.host.Mode)},
+		publishRule: PublishRule(config.Publish), branch: newBranchKeeper(tree.host),
+		fixed: v1alpha1.NodeUtilizationStatus{CgroupMode: string(tree.host.Mode)},
 	}
 	t.Cleanup(l.close)
 	return l

@@ -46,7 +46,10 @@ type Options struct {
 	Timeout time.Duration
 	// OnPlace is told of each batch container that was, or without Enforce would have been, placed.
 	OnPlace func(enforced bool)
-	Log     *slog.Logger
+	// BeforeStart is called when a batch container's group is there and its first instruction is still to come, which
+	// waits for it until ctx ends; nil for nothing to do.
+	BeforeStart func(ctx context.Context)
+	Log         *slog.Logger
 }
 
 // PodRef is the pod that a container belongs to.

@@ -19,6 +19,7 @@ var (
 	_ stub.SynchronizeInterface         = &plugin{}
 	_ stub.CreateContainerInterface     = &plugin{}
 	_ stub.PostCreateContainerInterface = &plugin{}
+	_ stub.StartContainerInterface      = &plugin{}
 	_ stub.PostStartContainerInterface  = &plugin{}
 	_ stub.UpdateContainerInterface     = &plugin{}
 	_ stub.RemoveContainerInterface     = &plugin{}
@@ -129,6 +130,22 @@ func (h *Hook) create(pod *api.PodSandbox, c *api.Container) *api.ContainerAdjus
 // PostCreateContainer ends a creation that came about.
 func (p *plugin) PostCreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) error {
 	p.hook.conflicts.done(c.GetId(), pod.GetNamespace()+"/"+pod.GetName(), c.GetName())
+	return nil
+}
+
+// StartContainer holds a batch container back until the branch is as it should be: making the container's group may
+// have changed it. Past the time the container starts all the same: its own bounds are in force.
+func (p *plugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
+	h := p.hook
+	if h.opts.BeforeStart == nil || !h.opts.Enforce || !isBatch(pod) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
+	defer cancel()
+	h.opts.BeforeStart(ctx)
+	if ctx.Err() != nil {
+		h.opts.Log.Warn("starting a batch container although the batch branch could not be seen to", "namespace", pod.GetNamespace(), "pod", pod.GetName(), "container", c.GetName(), "waited", h.opts.Timeout)
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -343,6 +344,32 @@ func TestAStuckHookDelaysNobodyForLong(t *testing.T) {
 	}
 	if took := time.Since(begin); took > time.Second { // 50 ms, on a busy machine
 		t.Errorf("creations took %v", took)
+	}
+}
+
+func TestABatchContainerStartsAfterTheBranchWasSeenTo(t *testing.T) {
+	r := startRuntime(t, socketDir(t))
+	defer r.Stop()
+	var asked atomic.Int32
+	runHook(t, r, func(o *Options) {
+		o.Timeout = 50 * time.Millisecond
+		o.BeforeStart = func(ctx context.Context) {
+			if asked.Add(1) == 2 {
+				<-ctx.Done() // stuck
+			}
+		}
+	})
+	start := func(pod *api.PodSandbox) {
+		t.Helper()
+		if err := r.StartContainer(t.Context(), &api.StartContainerRequest{Pod: pod, Container: &api.Container{Id: "c1", PodSandboxId: pod.Id, Name: "work"}}); err != nil {
+			t.Errorf("a container does not start: %v", err)
+		}
+	}
+	for want, pod := range []*api.PodSandbox{onlinePod(), batchPod(), batchPod()} {
+		start(pod)
+		if got := asked.Load(); int(got) != want {
+			t.Errorf("start %d: asked %d times, want %d", want+1, got, want)
+		}
 	}
 }
 

@@ -125,7 +125,7 @@ func startServices(t *testing.T) {
 		}
 		for _, name := range []string{"containerd", "kubelet"} {
 			b, _ := os.ReadFile("/var/log/" + name + ".log")
-			t.Logf("the end of what %s said:\n%s", name, b[max(0, len(b)-300_000):])
+			t.Logf("the end of what %s said:\n%s", name, b[max(0, len(b)-20_000):])
 		}
 		logs, _ := filepath.Glob("/var/log/pods/*/*/*.log")
 		for _, name := range logs {
