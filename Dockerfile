@@ -20,7 +20,7 @@ COPY pkg pkg
 
 FROM source AS build-plimsoll-agent
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/cache \
-    go build -ldflags "-s -w" -o /out/ ./cmd/plimsoll-agent
+    go build -tags grpcnotrace -ldflags "-s -w" -o /out/ ./cmd/plimsoll-agent
 
 FROM source AS build-plimsoll-scheduler
 # What the scheduler says of its version is the Kubernetes release in it, which go.mod pins.

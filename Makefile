@@ -16,6 +16,7 @@ help: ## List the targets.
 
 build: ## Build Plimsoll's own binaries into bin/.
 	go build -ldflags "$(ldflags)" -o bin/ ./cmd/...
+	go build -tags grpcnotrace -ldflags "$(ldflags)" -o bin/ ./cmd/plimsoll-agent
 
 parts: bin/plimsoll-local ## Build all that the local cluster runs (etcd, kube-apiserver, kubelet, containerd, ...) into bin/.
 	bin/plimsoll-local build

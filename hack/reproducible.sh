@@ -25,7 +25,7 @@ build() { # FOLDER: copies the source there and builds in it
   for name in "${names[@]}"; do
     package=./cmd/$name
     [ -d "$package" ] || package=./examples/$name
-    (cd "$1/src" && GOCACHE=$1/cache go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$1/out/$name" "$package")
+    (cd "$1/src" && GOCACHE=$1/cache go build -tags grpcnotrace -trimpath -buildvcs=false -ldflags "$ldflags" -o "$1/out/$name" "$package")
   done
 }
 

@@ -31,6 +31,8 @@ type Part struct {
 	kubernetes bool
 	// seccomp is set on the one part that needs cgo, to link libseccomp; it is linked statically all the same.
 	seccomp bool
+	// tags are build tags.
+	tags string
 }
 
 // Parts lists all binaries, our own last: those are rebuilt often.
@@ -196,7 +198,7 @@ func (part Part) goBuild(kubernetesVersion string) (args, env []string) {
 	case part.kubernetes:
 		ldflags += " -X k8s.io/component-base/version.gitVersion=" + kubernetesVersion
 	}
-	return []string{"-ldflags", ldflags}, []string{"CGO_ENABLED=0"}
+	return []string{"-tags", part.tags, "-ldflags", ldflags}, []string{"CGO_ENABLED=0"}
 }
 
 // moduleVersion reads a module's version from go.mod, where it is pinned.

@@ -51,6 +51,9 @@ func BenchmarkAgentCost(b *testing.B) {
 		b.ReportMetric(float64(used.Microseconds())*1000/float64(time.Since(begin).Microseconds()), "mCPU")
 	}
 	b.ReportMetric(float64(statusKiB(b, agent.Process.Pid, "VmRSS:"))/1024, "MiB-RSS")
+	// Of that the memory of its own, and the pages of its binary.
+	b.ReportMetric(float64(statusKiB(b, agent.Process.Pid, "RssAnon:"))/1024, "MiB-own")
+	b.ReportMetric(float64(statusKiB(b, agent.Process.Pid, "RssFile:"))/1024, "MiB-binary")
 	b.ReportMetric(float64(statusKiB(b, agent.Process.Pid, "VmHWM:"))/1024, "MiB-RSS-peak")
 	b.ReportMetric(pods, "pods")
 }
