@@ -40,20 +40,16 @@ func (w *harmWatch) full(now time.Time, r *reading, classes []v1alpha1.ClassUtil
 	s.CPU.OnlineMilliCPU, _ = useOf(classes, v1alpha1.ClassLatencySensitive)
 	s.CPU.SystemMilliCPU, _ = useOf(classes, v1alpha1.ClassSystem)
 	samples := make([]usage.HarmSample, 0, len(r.Pods))
-	byKey := make(map[usage.GroupKey]*usage.GroupSample, len(r.Sample.Groups))
-	for i := range r.Sample.Groups {
-		byKey[r.Sample.Groups[i].Key] = &r.Sample.Groups[i]
-	}
 	w.online = w.online[:0]
 	for _, p := range r.Pods {
-		if g := byKey[p.Key]; g != nil && p.Info.Class == v1alpha1.ClassLatencySensitive {
+		if g := r.sampleOf(p.Key, p.sample); g != nil && p.Info.Class == v1alpha1.ClassLatencySensitive {
 			w.online = append(w.online, p.Key)
 			samples = append(samples, harmSample(*g))
 		}
 	}
-	w.at, w.pods, w.branch = now, cpuOf(byKey[r.Kubepods]), usage.Of(0)
+	w.at, w.pods, w.branch = now, cpuOf(r.sampleOf(r.Kubepods, 0)), usage.Of(0)
 	if r.Branch.Path != "" {
-		w.branch = cpuOf(byKey[r.Branch])
+		w.branch = cpuOf(r.sampleOf(r.Branch, 1))
 	}
 	w.system = s.CPU.SystemMilliCPU
 	w.rest = usage.Reading{}

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
@@ -16,7 +17,9 @@ type pod struct {
 	UID  string
 	Info podInfo
 	// Key is the pod's own group; containers of a batch pod are in the batch branch instead.
-	Key             usage.GroupKey
+	Key usage.GroupKey
+	// sample is where the sample of that group is among all.
+	sample          int
 	BatchContainers []usage.GroupKey
 	// Containers are the groups of its containers, where it asks for real-time priority or did.
 	Containers []string
@@ -49,6 +52,18 @@ type reading struct {
 	CPUSets *qos.CPUSets
 	// Skipped is how many groups vanished, or could not be read, while they were being read.
 	Skipped int
+}
+
+// sampleOf is the sample of a group, which is most likely at that place; nil where it was not read.
+func (r *reading) sampleOf(key usage.GroupKey, at int) *usage.GroupSample {
+	groups := r.Sample.Groups
+	if at >= len(groups) || groups[at].Key != key {
+		at = slices.IndexFunc(groups, func(g usage.GroupSample) bool { return g.Key == key })
+	}
+	if at < 0 {
+		return nil
+	}
+	return &groups[at]
 }
 
 // podLookup finds pods by UID and by container. Any of its answers may be missing.
@@ -185,7 +200,7 @@ func (s *sensor) readPods(r *reading, groups cgroup.Groups, read func(string) (u
 			info.Class = v1alpha1.ClassLatencySensitive // what is not known to be batch is protected
 		}
 		index[p.UID], groupOf[p.UID] = len(r.Pods), p
-		entry := pod{UID: p.UID, Info: info, Key: key}
+		entry := pod{UID: p.UID, Info: info, Key: key, sample: len(r.Sample.Groups) - 1}
 		s.readRealtime(r, &entry, p, known)
 		s.readBurst(r, &entry, p)
 		r.Pods = append(r.Pods, entry)

@@ -40,13 +40,9 @@ type throttled struct{ micros, periods, throttledPeriods usage.Reading }
 func (s *sensor) readThrottles(r *reading, groupOf map[string]cgroup.Pod) {
 	t := &s.throttles
 	t.turn++
-	samples := make(map[usage.GroupKey]*usage.GroupSample, len(r.Sample.Groups))
-	for i := range r.Sample.Groups {
-		samples[r.Sample.Groups[i].Key] = &r.Sample.Groups[i]
-	}
 	t.batch.OK = false
 	if r.Branch.Path != "" {
-		t.batch.Value += t.branch.add(r.Sample.At, samples[r.Branch])
+		t.batch.Value += t.branch.add(r.Sample.At, r.sampleOf(r.Branch, 1))
 		t.batch.OK = !t.branch.unread
 	}
 	if t.pods == nil {
@@ -63,7 +59,7 @@ func (s *sensor) readThrottles(r *reading, groupOf map[string]cgroup.Pod) {
 			t.pods[p.UID] = known
 		}
 		if known.seen == 0 || (i+t.turn)%throttleTurns == 0 {
-			t.online.Value += known.add(r.Sample.At, s.limited(samples[p.Key], p.UID, groupOf[p.UID])...)
+			t.online.Value += known.add(r.Sample.At, s.limited(r.sampleOf(p.Key, p.sample), p.UID, groupOf[p.UID])...)
 		}
 		known.seen = t.turn
 		t.online.OK = t.online.OK && !known.unread
