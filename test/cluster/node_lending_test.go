@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -365,30 +364,10 @@ func (n *node) testWithdrawal(t *testing.T) {
 }
 
 // testStarvation lets a service have the node, with more threads than it has CPUs, until the batch pod goes. It
-// has a request: the tier of pods without has less weight than the idle branch. A small one, since the agent's own
-// is small too: beside a busy pod that requests a CPU it waits for seconds.
+// has a request: the tier of pods without has less weight than the idle branch.
 func (n *node) testStarvation(t *testing.T, batch *corev1.Pod) {
 	begin := time.Now()
-	pods := n.client.CoreV1().Pods(metav1.NamespaceDefault)
-	_, err := pods.Create(t.Context(), &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "busy"},
-		Spec: corev1.PodSpec{
-			HostNetwork: true, TerminationGracePeriodSeconds: ptr.To[int64](1),
-			Containers: []corev1.Container{{
-				Name: "work", Image: batchImage, ImagePullPolicy: corev1.PullNever,
-				Args:      []string{fmt.Sprintf("--threads=%d", 3*runtime.NumCPU()), "--listen="},
-				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}},
-			}},
-		},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := pods.Delete(context.WithoutCancel(t.Context()), "busy", metav1.DeleteOptions{}); err != nil {
-			t.Error(err)
-		}
-	}()
+	n.startBusy(t, "1")
 	var got v1alpha1.PodUtilization
 	var refused []v1alpha1.ChangeStatus
 	t.Cleanup(func() {
