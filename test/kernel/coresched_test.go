@@ -2,7 +2,12 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"path"
+	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -240,5 +245,36 @@ func TestCookiesOfOthersStay(t *testing.T) {
 	}
 	if now, err := cgroup.Cookie(owner.pid); err != nil || now != theirs {
 		t.Errorf("the process that had cookie %d has %d, %v", theirs, now, err)
+	}
+}
+
+// An agent's pod is root without capabilities: what the manifests give it for cookies is CAP_SYS_PTRACE, and that is
+// enough. Here another user stands for it, who may do as little.
+func TestACookieNeedsTheRightToTrace(t *testing.T) {
+	coreScheduling(t)
+	tr := newTree(t)
+	target := tr.start(container(tr))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		capabilities []uintptr
+		want         string
+	}{
+		"without any":         {nil, "CAP_SYS_PTRACE"},
+		"with CAP_SYS_NICE":   {[]uintptr{unix.CAP_SYS_NICE}, "CAP_SYS_PTRACE"},
+		"with CAP_SYS_PTRACE": {[]uintptr{unix.CAP_SYS_PTRACE}, "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := exec.CommandContext(t.Context(), self)
+			c.Env = append(os.Environ(), processVariable+"=1")
+			c.SysProcAttr = &unix.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}, AmbientCaps: tc.capabilities}
+			c.Stdin = strings.NewReader(fmt.Sprintf("cookie %d\n", target.pid))
+			out, err := c.CombinedOutput()
+			if lines := strings.Split(strings.TrimSpace(string(out)), "\n"); err != nil || len(lines) != 2 || !strings.Contains(lines[1], tc.want) {
+				t.Errorf("it says %q, %v; want %q", out, err, tc.want)
+			}
+		})
 	}
 }

@@ -62,6 +62,10 @@ func obey(commands io.Reader, answers io.Writer) {
 			for until := usedMicros() + int64(n); usedMicros() < until; {
 				spin(10_000)
 			}
+		case "cookie": // of a thread
+			var cookie uint64
+			cookie, err = cgroup.Cookie(n)
+			answer = func() int64 { return int64(cookie) }
 		case "procs": // at most so many threads of ours run Go code at once
 			runtime.GOMAXPROCS(n)
 		case "spin": // threads, for ever
