@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 packages=("$@")
-[ ${#packages[@]} -gt 0 ] || packages=(. bind extender filters taint)
+[ ${#packages[@]} -gt 0 ] || packages=(. bind eventhandler extender filters taint)
 [ -x bin/etcd ] || { echo "no bin/etcd: run make parts first" >&2; exit 1; }
 
 upstream=$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/integration
@@ -23,8 +23,8 @@ entries=()
 add() { # FILE of upstream, FOLDER below test/upstream
   local copy
   copy=$dir/$(echo "$2/$(basename "$1")" | tr / _)
-  sed -e "s|\"k8s.io/kubernetes/test/integration/util\"|\"$ours/util\"|" \
-    -e "s|\"k8s.io/kubernetes/test/integration/scheduler\(\"\|/podgroup/\)|\"$ours/scheduler\1|" "$1" >"$copy"
+  sed -e "s#\"k8s.io/kubernetes/test/integration/util\"#\"$ours/util\"#" \
+    -e "s#\"k8s.io/kubernetes/test/integration/scheduler\(\"\|/podgroup/\)#\"$ours/scheduler\1#" "$1" >"$copy"
   entries+=("\"$PWD/test/upstream/$2/$(basename "$1")\": \"$copy\"")
 }
 add "$upstream/util/util.go" util
