@@ -364,10 +364,11 @@ func (n *node) testWithdrawal(t *testing.T) {
 }
 
 // testStarvation lets a service have the node, with more threads than it has CPUs, until the batch pod goes. It
-// has a request: the tier of pods without has less weight than the idle branch.
+// has a request: the tier of pods without has less weight than the idle branch. A small one, so that how soon the
+// agent gets the CPU is not what is tested here: TestTheAgentLooksInTimeOnANodeThatAServiceFills is for that.
 func (n *node) testStarvation(t *testing.T, batch *corev1.Pod) {
 	begin := time.Now()
-	n.startBusy(t, "1")
+	n.startBusy(t, "100m")
 	var got v1alpha1.PodUtilization
 	var refused []v1alpha1.ChangeStatus
 	t.Cleanup(func() {
