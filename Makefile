@@ -9,7 +9,7 @@ kubernetes_version = $(shell go list -m -f '{{.Version}}' k8s.io/kubernetes)
 ldflags = -s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts test test-unit test-kernel test-cluster test-vm bench bench-protect bench-scheduler generate verify lint image chart sbom man demo local-up local-down clean
+.PHONY: help build parts test test-unit test-kernel test-cluster test-vm test-systemd bench bench-protect bench-scheduler generate verify lint image chart sbom man demo local-up local-down clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ test-cluster: build parts ## Run the tests against a real API server and, as roo
 
 test-vm: ## Run the control group tests in a guest with cgroup v2 (QEMU).
 	@hack/test.sh vm
+
+test-systemd: build parts ## Run a kubelet with systemd and cgroup v2, with the agent on it, in a guest (QEMU).
+	@hack/test.sh systemd
 
 bench: ## Run the benchmarks.
 	go test -run '^$$' -bench . -benchmem ./pkg/...

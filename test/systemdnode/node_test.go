@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -35,6 +37,8 @@ const (
 type node struct {
 	client kubernetes.Interface
 	host   cgroup.Host
+	// second is a batch pod that runs until Plimsoll is taken off.
+	second *corev1.Pod
 }
 
 func TestANodeOfSystemd(t *testing.T) {
@@ -47,7 +51,7 @@ func TestANodeOfSystemd(t *testing.T) {
 	t.Run("looks on with overlay observe", n.testObserve)
 	t.Run("protects with overlay enforce", n.testEnforce)
 	t.Run("bounds a batch container from its first instruction", n.testBatchPod)
-	t.Run("holds when systemd reads its units again", n.testDaemonReload)
+	t.Run("is set again when systemd reads its units again", n.testDaemonReload)
 	t.Run("holds when the kubelet restarts", n.testKubeletRestart)
 	t.Run("is as before when Plimsoll is taken off", func(t *testing.T) { n.testUninstall(t, before) })
 }
@@ -131,6 +135,10 @@ images: [{name: plimsoll-agent, newName: %s, newTag: %s}]
 	if strings.HasPrefix(overlay, "overlays/") {
 		text += "replicas: [{name: plimsoll-scheduler, count: 0}]\n"
 	}
+	if overlay == "overlays/enforce" {
+		text += "configMapGenerator: [{name: plimsoll-agent, namespace: " + namespace + ", behavior: replace, files: [agent.yaml]}]\n"
+		lendingNothing(t, filepath.Join(dir, "agent.yaml"))
+	}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +148,23 @@ images: [{name: plimsoll-agent, newName: %s, newTag: %s}]
 		t.Fatal(err)
 	}
 	t.Log(stamp(), overlay, "is installed")
+}
+
+// lendingNothing writes the configuration that enforces with lending left to the test: an agent without a history of an
+// hour would take the offer away.
+func lendingNothing(t *testing.T, name string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(manifests, "components/enforce/agent.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(b), "lending:\n  mode: Enforce\n", "lending:\n  mode: Observe\n", 1)
+	if text == string(b) {
+		t.Fatalf("the configuration that enforces has no lending:\n%s", b)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (n *node) setting(t *testing.T, group, file string) string {
@@ -158,21 +183,29 @@ func (n *node) testObserve(t *testing.T) {
 	}
 }
 
+// testEnforce changes the DaemonSet's pods, as an upgrade does, and counts agents meanwhile: two would both write.
 func (n *node) testEnforce(t *testing.T) {
+	most := make(chan int)
+	ctx, stop := context.WithCancel(t.Context())
+	go func() { most <- mostAgents(ctx) }()
 	n.install(t, "overlays/enforce")
+	stop()
+	if got := <-most; got != 1 {
+		t.Errorf("during the roll-out of another configuration %d agents ran at once, want 1", got)
+	}
 	until(t, "the branch to be idle", func(context.Context) (bool, error) {
 		return n.setting(t, n.host.BatchBranch(), "cpu.idle") == "1", nil
 	})
 }
 
-// startPod runs a pod as if it had been placed here.
+// startPod runs a batch pod that is written with ordinary requests.
 func (n *node) startPod(t *testing.T, name string) *corev1.Pod {
 	t.Helper()
 	mount := corev1.VolumeMount{Name: "cgroup", MountPath: "/host/sys/fs/cgroup", ReadOnly: true}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.ClassLabel: v1alpha1.BatchLabelValue}},
 		Spec: corev1.PodSpec{
-			NodeName: nodeName, HostNetwork: true, TerminationGracePeriodSeconds: new(int64(1)),
+			HostNetwork: true, TerminationGracePeriodSeconds: new(int64(1)),
 			Containers: []corev1.Container{{
 				Name: "work", Image: workImage, ImagePullPolicy: corev1.PullNever, VolumeMounts: []corev1.VolumeMount{mount},
 				Resources: corev1.ResourceRequirements{Requests: resources("500m", "256Mi"), Limits: resources("1", "")},
@@ -191,11 +224,26 @@ func (n *node) startPod(t *testing.T, name string) *corev1.Pod {
 	var now *corev1.Pod
 	until(t, "pod "+name+" to run", func(ctx context.Context) (bool, error) {
 		var err error
-		now, err = pods.Get(ctx, name, metav1.GetOptions{})
-		return err == nil && now.Status.Phase == corev1.PodRunning, err
+		if now, err = pods.Get(ctx, name, metav1.GetOptions{}); err != nil {
+			return false, err
+		}
+		if now.Spec.NodeName == "" {
+			n.lend(ctx)
+		}
+		if now.Status.Phase == corev1.PodFailed {
+			return false, fmt.Errorf("it failed: %s %s", now.Status.Reason, now.Status.Message)
+		}
+		return now.Status.Phase == corev1.PodRunning, nil
 	})
 	t.Log(stamp(), "pod", name, "runs")
 	return now
+}
+
+// lend has the node offer something. The kubelet may take it back, so it is asked for until a pod has it.
+func (n *node) lend(ctx context.Context) {
+	amounts := fmt.Sprintf(`{"%s":"1500","%s":"1073741824"}`, v1alpha1.BatchCPUResource, v1alpha1.BatchMemoryResource)
+	patch := fmt.Sprintf(`{"status":{"capacity":%s,"allocatable":%s}}`, amounts, amounts)
+	_, _ = n.client.CoreV1().Nodes().Patch(ctx, nodeName, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
 }
 
 // log is what a pod's container has printed. The API server on the host cannot reach the kubelet.
@@ -233,9 +281,12 @@ func (n *node) wantBounded(t *testing.T, pod *corev1.Pod) {
 	}
 }
 
+// testBatchPod starts two: when the first one does, systemd hears of the slice.
 func (n *node) testBatchPod(t *testing.T) {
 	n.wantBounded(t, n.startPod(t, "first"))
-	n.wantBounded(t, n.startPod(t, "second"))
+	n.second = n.startPod(t, "second")
+	n.wantBounded(t, n.second)
+	logWrites(t)
 }
 
 // stays says that the branch is idle, and how it was right after.
@@ -250,18 +301,27 @@ func (n *node) stays(t *testing.T, what string) {
 func (n *node) testDaemonReload(t *testing.T) {
 	systemctl(t, "daemon-reload")
 	n.stays(t, "daemon-reload")
-	systemctl(t, "daemon-reexec")
-	n.stays(t, "daemon-reexec")
 	// Whoever sets a property of the slice has systemd write all of that controller.
 	systemctl(t, "set-property", "--runtime", "kubepods-plimsollbatch.slice", "CPUAccounting=yes")
 	n.stays(t, "set-property")
 	n.wantBounded(t, n.startPod(t, "reloaded"))
+	logWrites(t)
 }
 
 func (n *node) testKubeletRestart(t *testing.T) {
 	systemctl(t, "restart", "kubelet.service")
+	began := time.Now()
 	n.stays(t, "the kubelet's restart")
-	n.wantBounded(t, n.startPod(t, "restarted"))
+	before := n.second.Status.ContainerStatuses[0].ContainerID
+	until(t, "the restarted kubelet to renew its lease", func(ctx context.Context) (bool, error) {
+		lease, err := n.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, nodeName, metav1.GetOptions{})
+		return err == nil && lease.Spec.RenewTime.After(began), nil
+	})
+	now, err := n.client.CoreV1().Pods(metav1.NamespaceDefault).Get(t.Context(), n.second.Name, metav1.GetOptions{})
+	if err != nil || now.Status.Phase != corev1.PodRunning || now.Status.ContainerStatuses[0].ContainerID != before {
+		t.Errorf("the batch pod after the kubelet's restart: %+v, %v, want container %s to run on", now.Status, err, before)
+	}
+	n.wantBounded(t, n.second)
 }
 
 func (n *node) deletePods(t *testing.T) {
@@ -295,11 +355,27 @@ func (n *node) testUninstall(t *testing.T, before []string) {
 	n.deleteDaemonSet(t, "plimsoll-agent")
 	n.install(t, "uninstall")
 	n.deleteDaemonSet(t, "plimsoll-release")
+	// What there was of the branch is gone; its name stays in systemd's list, which nobody but systemd can change.
+	if group := n.host.Dir("cpu", n.host.BatchBranch()); exists(group) {
+		t.Errorf("%s is left", group)
+	}
+	systemctl(t, "stop", "kubepods-plimsollbatch.slice")
+	// The kubelet removes the groups of pods that are gone in its own time.
+	ctx, cancel := patient(t)
+	defer cancel()
 	var after []string
-	until(t, "the groups and units to be as before", func(context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
 		after = n.snapshot(t)
 		return slices.Equal(before, after), nil
 	})
+	if err != nil {
+		t.Errorf("the groups and units are not as before (-before +after):\n%s", cmp.Diff(before, after))
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 // snapshot is every group below kubepods, with what is set there, and systemd's slices and scopes.

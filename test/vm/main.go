@@ -9,14 +9,15 @@
 //
 // QEMU emulates the machine, so neither KVM nor any right is needed. The binary must be static. The
 // folder testdata of the tested package, GODEBUG and variables named PLIMSOLL_... go along. The same
-// executable is the init of the guest. It is no sandbox, and no place for a cluster: there is no disk
-// and no network.
+// executable is the init of the guest. It is no sandbox, and there is no disk.
+// With -systemd the host's systemd is the first process, and the program a service of it; with -network the guest reaches
+// the host's 127.0.0.1. hack/test.sh makes a node of a cluster of it.
 //
 // Units: -timeout is time of the host.
 //
 // The trap: time in the guest is counted in instructions, not seconds. That makes a scheduler's shares
 // exact whatever else the host does, and sleeping cheap, but no duration measured in the guest says
-// anything about a real machine.
+// anything about a real machine. With -network it is the host's time, and what is emulated is slow in it.
 package main
 
 import (
