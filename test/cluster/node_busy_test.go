@@ -58,6 +58,9 @@ func TestTheAgentLooksInTimeOnANodeThatAServiceFills(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a real node needs root: run the tests as root to cover it")
 	}
+	if os.Getenv("PLIMSOLL_MEASURE") == "" {
+		t.Skip("measures how late an agent is that others starve, which scatters: set PLIMSOLL_MEASURE=1 to run it")
+	}
 	if err := actuate.TrySlices(); err != nil {
 		t.Skip(err)
 	}
