@@ -11,7 +11,7 @@ import (
 
 // branchKeeper notices that somebody else has set the batch branch's knobs. systemd does: with its cgroup driver the
 // branch is a slice of systemd's, which it first hears of when the first container starts in it, and it then writes
-// its own defaults, cpu.idle=0 among them, over what is there; as it does whenever somebody sets one of the slice's properties.
+// its own defaults, cpu.idle=0 among them, over what is there; as it does again at each daemon-reload.
 type branchKeeper struct {
 	host cgroup.Host
 	// settled is what the loop left.
