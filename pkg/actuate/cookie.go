@@ -68,39 +68,31 @@ func handOn(group threadList, value string, alike []threadList) error {
 	if value == qos.CookieOwn {
 		take, wanted = func() error { return takeSame(alike) }, func(cookie uint64) bool { return cookie == 0 }
 	}
-	taken := false
-	done := map[int]bool{}
-	for range mostThreadPasses {
+	list := func() ([]int, error) {
 		ids, err := cgroup.ThreadsBelow(group.dir, group.file)
 		if err != nil {
-			return vanished(err, "listing the threads in %s/%s", group.dir, group.file)
+			return nil, vanished(err, "listing the threads in %s/%s", group.dir, group.file)
 		}
-		before := len(done)
-		for _, id := range ids {
-			if done[id] {
-				continue
-			}
-			done[id] = true
-			cookie, err := cgroup.Cookie(id)
-			if errors.Is(err, unix.ESRCH) || err == nil && !wanted(cookie) {
-				continue
-			}
-			if err == nil && !taken {
-				err = take()
-				taken = err == nil
-			}
-			if err == nil {
-				err = prctlCookie(unix.PR_SCHED_CORE_SHARE_TO, id)
-			}
-			if err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("setting the core cookie of thread %d of %s to %q: %w%s", id, group.dir, value, err, cookieRemedy(err))
-			}
-		}
-		if len(done) == before {
+		return ids, nil
+	}
+	taken := false
+	return eachThread(list, func(id int) error {
+		cookie, err := cgroup.Cookie(id)
+		if err == nil && !wanted(cookie) {
 			return nil
 		}
-	}
-	return nil
+		if err == nil && !taken {
+			err = take()
+			taken = err == nil
+		}
+		if err == nil {
+			err = prctlCookie(unix.PR_SCHED_CORE_SHARE_TO, id)
+		}
+		if err != nil {
+			return fmt.Errorf("setting the core cookie of thread %d of %s to %q: %w%s", id, group.dir, value, err, cookieRemedy(err))
+		}
+		return nil
+	})
 }
 
 // takeSame gives the calling thread the cookie of the first thread in the lists that has one, or a new one.

@@ -24,27 +24,12 @@ var ErrNoSlices = errors.New("the kernel does not let threads ask for a slice (L
 // Threads with a scheduling policy of their own are left alone. The setting goes with the process, so nothing is
 // journaled.
 func AskForShortSlices(procRoot string) error {
-	done := map[int]bool{}
-	for range mostThreadPasses {
-		ids, err := ownThreads(procRoot)
-		if err != nil {
-			return err
+	return eachThread(func() ([]int, error) { return ownThreads(procRoot) }, func(id int) error {
+		if err := askForSlice(id, OwnSlice); err != nil {
+			return fmt.Errorf("asking for slices of %v for thread %d: %w", OwnSlice, id, err)
 		}
-		before := len(done)
-		for _, id := range ids {
-			if done[id] {
-				continue
-			}
-			done[id] = true
-			if err := askForSlice(id, OwnSlice); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("asking for slices of %v for thread %d: %w", OwnSlice, id, err)
-			}
-		}
-		if len(done) == before {
-			return nil
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // TrySlices says whether a thread gets the slice that it asks for, by asking for one of the caller's.
