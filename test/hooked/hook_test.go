@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -23,8 +21,8 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
-	"github.com/plimsoll/plimsoll/pkg/image"
 	"github.com/plimsoll/plimsoll/pkg/runtimehook"
+	"github.com/plimsoll/plimsoll/test/guestimage"
 )
 
 const (
@@ -253,31 +251,7 @@ func importImages(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := containerd.New(filepath.Join(dir, "containerd.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
-	for ref, binary := range map[string]string{pauseImage: "/bin/pause", workImage: self} {
-		archive := filepath.Join(dir, filepath.Base(binary)+".tar")
-		if err := image.WriteFile(archive, image.Spec{Ref: ref, Binary: binary}); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Open(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		imported, err := client.Import(ctx, f)
-		if err != nil || len(imported) != 1 {
-			t.Fatalf("importing %s: %v, %v", ref, imported, err)
-		}
-		if err := containerd.NewImage(client, imported[0]).Unpack(ctx, "native"); err != nil {
-			t.Fatal(err)
-		}
-		_ = f.Close()          // read-only
-		_ = os.Remove(archive) // memory of the guest's
-	}
+	guestimage.Import(t, filepath.Join(dir, "containerd.sock"), "native", map[string]string{pauseImage: "/bin/pause", workImage: self})
 }
 
 // startHook runs the hook until the test ends, and waits until the runtime has synchronized it.

@@ -12,12 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/plimsoll/plimsoll/pkg/image"
+	"github.com/plimsoll/plimsoll/test/guestimage"
 )
 
 const (
@@ -135,7 +133,7 @@ func startServices(t *testing.T) {
 	})
 	systemctl(t, "daemon-reload")
 	systemctl(t, "start", "containerd.service")
-	importImages(t)
+	guestimage.Import(t, socket, "overlayfs", map[string]string{pauseImage: "/bin/pause", workImage: "/bin/work", agentImage: "/bin/plimsoll-agent"})
 	systemctl(t, "start", "kubelet.service")
 }
 
@@ -146,35 +144,6 @@ func systemctl(t *testing.T, args ...string) string {
 		t.Fatalf("systemctl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
-}
-
-func importImages(t *testing.T) {
-	t.Helper()
-	client, err := containerd.New(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close() //nolint:errcheck // it is of no more use
-	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
-	for ref, binary := range map[string]string{pauseImage: "/bin/pause", workImage: "/bin/work", agentImage: "/bin/plimsoll-agent"} {
-		archive := filepath.Join(t.TempDir(), "image.tar")
-		if err := image.WriteFile(archive, image.Spec{Ref: ref, Binary: binary}); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Open(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		imported, err := client.Import(ctx, f)
-		if err != nil || len(imported) != 1 {
-			t.Fatalf("importing %s: %v, %v", ref, imported, err)
-		}
-		if err := containerd.NewImage(client, imported[0]).Unpack(ctx, "overlayfs"); err != nil {
-			t.Fatal(err)
-		}
-		_ = f.Close()          // read-only
-		_ = os.Remove(archive) // memory of the guest's
-	}
 }
 
 // forward leads connections to an address of the guest's to the API server on the host.
