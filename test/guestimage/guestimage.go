@@ -20,7 +20,7 @@ func Import(t *testing.T, socket, snapshotter string, binaryOf map[string]string
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it is of no more use
+	defer client.Close()
 	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
 	for ref, binary := range binaryOf {
 		archive := filepath.Join(t.TempDir(), "image.tar")

@@ -172,12 +172,12 @@ func forward(t *testing.T, from, port string) {
 				return
 			}
 			go func() {
-				defer near.Close() //nolint:errcheck // nothing is left to write
+				defer near.Close()
 				far, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", net.JoinHostPort(gateway, port))
 				if err != nil {
 					return
 				}
-				defer far.Close() //nolint:errcheck // nothing is left to write
+				defer far.Close()
 				go func() { _, _ = io.Copy(far, near); _ = far.Close() }()
 				_, _ = io.Copy(near, far)
 			}()
