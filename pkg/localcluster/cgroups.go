@@ -125,6 +125,10 @@ func checkControllers(hs []hierarchy, mode CgroupMode) error {
 	return fmt.Errorf("cgroup v2 without delegated controllers: %s: run on the host itself, delegate them (systemd: Delegate=yes), or use --control-plane-only", strings.Join(missing, ", "))
 }
 
+// realtimeBudget is the file of a group of controller cpu, cgroup v1 with CONFIG_RT_GROUP_SCHED, that holds how
+// many microseconds of each second its real-time tasks may run.
+const realtimeBudget = "cpu.rt_runtime_us"
+
 // realtimeMicros is how much of each second real-time tasks of an instance may run on each CPU: most of
 // what the kernel lets all groups have together, 950,000.
 const realtimeMicros = "830000"
@@ -154,7 +158,7 @@ func makeGroups(hs []hierarchy, mode CgroupMode, root string) (switchedOn []stri
 			if slices.Contains(h.controllers, "cpu") && d == dir {
 				// Where the kernel counts real-time tasks by group, a group starts without any. What cannot be
 				// had, because another instance has it, nobody may need.
-				_ = writeKernelFile(filepath.Join(d, "cpu.rt_runtime_us"), realtimeMicros)
+				_ = writeKernelFile(filepath.Join(d, realtimeBudget), realtimeMicros)
 			}
 			if h.v2 && mode == CgroupV2 && d == dir {
 				if _, err := enableControllers(d); err != nil {
@@ -249,13 +253,15 @@ func groupPIDs(dir string) []int {
 	return pids
 }
 
-// removeGroups deletes the tree of root from every hierarchy. A group stays busy for a moment after its last process.
+// removeGroups deletes the tree of root from every hierarchy. A group stays busy for a moment after its last process, and
+// the kernel counts the real-time budget of a deleted group for a while: it is given back before.
 func removeGroups(hs []hierarchy, root string, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for {
 		var errs []error
 		for _, h := range hs {
 			for _, d := range groupTree(filepath.Join(h.path, root)) {
+				_ = writeKernelFile(filepath.Join(d, realtimeBudget), "0")
 				if err := os.Remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					errs = append(errs, fmt.Errorf("removing a cgroup: %w", err))
 				}
