@@ -50,8 +50,8 @@ func renderReport(out io.Writer, r planner.Report) error {
 		"time":     func(at time.Time) string { return at.Format("2006-01-02 15:04") },
 		"unused":   func(b planner.Balance) float64 { return b.Capacity - b.Used },
 		"amountOf": amountOf, "count": count,
-		"cores":    func(v float64) string { return fmt.Sprintf("%.2f", v) },
-		"minutes0": func(v float64) string { return fmt.Sprintf("%.0f", v) },
+		"cores": func(v float64) string { return fmt.Sprintf("%.2f", v) },
+		"hours": func(v float64) string { return fmt.Sprintf("%.0f", v) },
 	}).Parse(reportPage)
 	if err != nil {
 		return fmt.Errorf("the page's template: %w", err)

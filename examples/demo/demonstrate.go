@@ -20,7 +20,8 @@ import (
 // onlineCPUs is what percent of the node is relative to.
 func onlineCPUs() int { return runtime.NumCPU() }
 
-// demonstrate does everything from building to taking down, and says what was measured on what.
+// demonstrate does everything from building to taking down, and says what was measured on what. With an error it
+// answers the windows that were measured until then.
 func demonstrate(ctx context.Context, o options, out *progress) (on setup, windows []window, err error) {
 	archives, err := build(ctx, o, out)
 	if err != nil {
@@ -67,10 +68,8 @@ func demonstrate(ctx context.Context, o options, out *progress) (on setup, windo
 			return on, nil, err
 		}
 	}
-	if windows, err = s.runAll(ctx, slots, out); err != nil {
-		return on, nil, err
-	}
-	return s.setup(windows, busyCores), windows, nil
+	windows, err = s.runAll(ctx, slots, out)
+	return s.setup(windows, busyCores), windows, err
 }
 
 // workMicros is the work of a request. With some 350 us (measured) that the HTTP server and the kernel's

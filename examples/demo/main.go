@@ -65,14 +65,16 @@ func run(ctx context.Context, args []string) error {
 	}
 	out := newProgress(os.Stderr)
 	on, windows, err := demonstrate(ctx, settings, out)
-	if err != nil {
-		if ctx.Err() != nil {
-			return errors.New("stopped before the last round: no report is written")
+	switch {
+	case settings.matrix && len(windows) > 0: // two hours: what there is of them is worth a report
+		if err != nil {
+			on.Warnings = append(on.Warnings, fmt.Sprintf("it ended after %d windows, so cells have fewer than %d rounds: %v", len(windows), settings.rounds, err))
 		}
+		return errors.Join(err, finishMatrix(os.Stdout, settings, on, windows))
+	case ctx.Err() != nil:
+		return errors.New("stopped before the last round: no report is written")
+	case err != nil:
 		return err
-	}
-	if settings.matrix {
-		return finishMatrix(os.Stdout, settings, on, windows)
 	}
 	report, err := newReport(on, windows)
 	if err != nil {

@@ -124,7 +124,9 @@ func (p podClient) start(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, err
 	if err != nil {
 		return nil, fmt.Errorf("creating pod %s: %w", pod.Name, err)
 	}
+	last := created
 	running, err := p.await(ctx, created.Name, created.ResourceVersion, func(event watch.Event, pod *corev1.Pod) (bool, error) {
+		last = pod
 		switch {
 		case event.Type == watch.Deleted:
 			return false, errors.New("it was deleted")
@@ -134,9 +136,19 @@ func (p podClient) start(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, err
 		return pod.Status.Phase == corev1.PodRunning && len(pod.Status.ContainerStatuses) > 0, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("waiting for pod %s to run (see kubectl -n %s describe pod %s): %w", created.Name, namespace, created.Name, err)
+		return nil, fmt.Errorf("waiting for pod %s to run: %w%s", created.Name, err, hindrance(last))
 	}
 	return running, nil
+}
+
+// hindrance is what a pod's conditions say against it, in brackets; empty where they say nothing.
+func hindrance(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Status == corev1.ConditionFalse && c.Message != "" {
+			return fmt.Sprintf(" (%s: %s)", c.Reason, c.Message)
+		}
+	}
+	return ""
 }
 
 // askRealtime has a pod ask for real-time priority, or ask no more.

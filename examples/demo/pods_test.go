@@ -1,11 +1,15 @@
 package main
 
 import (
+	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
 )
@@ -47,6 +51,26 @@ func TestArmsDifferOnlyInWhatTheyAreNamedFor(t *testing.T) {
 	}
 	if manifestOf(batchAlone) != manifestOf(bestEffort) {
 		t.Errorf("batch alone runs %s, want what BestEffort runs", manifestOf(batchAlone))
+	}
+}
+
+// The ordinary arm's pods are placed by their requests, on a machine of two CPUs too.
+func TestWhatTheArmsRequestFitsTheNode(t *testing.T) {
+	manifest, err := os.ReadFile("../../manifests/base/agent/daemonset.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var agent appsv1.DaemonSet
+	if err := yaml.Unmarshal(manifest, &agent); err != nil {
+		t.Fatal(err)
+	}
+	others := int64(0)
+	for _, c := range slices.Concat(agent.Spec.Template.Spec.Containers, mustLoad(t, "loadgen").Spec.Containers) {
+		others += c.Resources.Requests.Cpu().MilliValue()
+	}
+	perCPU := int64((serviceMilliCPU() + batchMilliCPU()) / onlineCPUs())
+	if sum := 2*perCPU + others; others < 200 || sum > 2000 {
+		t.Errorf("on two CPUs the pods request %d milli-CPU, of them %d of the agent and the load generator", sum, others)
 	}
 }
 

@@ -86,10 +86,15 @@ func (s *stage) startService(ctx context.Context, address string) error {
 	return leaveBudgets(s.host, group)
 }
 
+// serviceMilliCPU is what services request together, and batchMilliCPU what batch requests as an ordinary pod. On a
+// machine of two CPUs the load generator and the agent still fit.
+func serviceMilliCPU() int { return 500 * onlineCPUs() }
+
+func batchMilliCPU() int { return 350 * onlineCPUs() }
+
 // startOnline starts a service.
 func (s *stage) startOnline(ctx context.Context, name, target, address string) error {
-	// Half of the machine for the demo's service; what batch may request as an ordinary pod then still fits.
-	milliCPU := 500 * onlineCPUs()
+	milliCPU := serviceMilliCPU()
 	if s.options.matrix {
 		milliCPU /= 2 // there are two
 	}
@@ -132,14 +137,14 @@ func (s *stage) createPod(ctx context.Context, manifest, name string, words, env
 	return s.pods.start(ctx, pod)
 }
 
-// runAll measures every window of a plan.
+// runAll measures every window of a plan. With an error it answers the windows until then.
 func (s *stage) runAll(ctx context.Context, plan []slot, out *progress) ([]window, error) {
 	var windows []window
 	for _, slot := range plan {
 		start := time.Now()
 		measured, err := s.run(ctx, slot)
 		if err != nil {
-			return nil, fmt.Errorf("round %d, %s: %w", slot.round, slot.arm.title(), err)
+			return windows, fmt.Errorf("round %d, %s: %w", slot.round, slot.arm.title(), err)
 		}
 		windows = append(windows, measured)
 		if s.options.matrix {
@@ -206,7 +211,7 @@ func (s *stage) run(ctx context.Context, slot slot) (measured window, err error)
 
 func (s *stage) startBatch(ctx context.Context, slot slot) (*corev1.Pod, error) {
 	words := map[string]string{
-		"BATCH_CPU": fmt.Sprintf("%dm", 400*onlineCPUs()), "MACHINE_MILLICPU": strconv.Itoa(1000 * onlineCPUs()),
+		"BATCH_CPU": fmt.Sprintf("%dm", batchMilliCPU()), "MACHINE_MILLICPU": strconv.Itoa(1000 * onlineCPUs()),
 	}
 	return s.startPod(ctx, manifestOf(slot.arm), slot.podName(), words, map[string]string{
 		"THREADS": strconv.Itoa(slot.kind.threads), "MODE": slot.kind.mode, "LISTEN": s.batchAddress,
