@@ -27,9 +27,6 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	if err := actuate.AskForShortSlices(o.ProcRoot); err != nil {
-		o.Log.Warn("where services fill the node, the agent waits longer for a CPU", "error", err)
-	}
 	strategies, err := buildStrategies(o.Config)
 	if err != nil {
 		return err

@@ -61,9 +61,6 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := actuate.AskForShortSlices(o.ProcRoot); err != nil {
-		o.Log.Warn("where services fill the node, the guard waits longer for a CPU", "error", err)
-	}
 	if len(strategies) == 0 {
 		o.Log.Info("no strategy enforces: there is nothing to guard")
 		<-ctx.Done()

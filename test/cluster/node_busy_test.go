@@ -14,13 +14,11 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
@@ -53,16 +51,13 @@ func (n *node) startBusy(t *testing.T, cpuRequest string) *corev1.Pod {
 
 // TestTheAgentLooksInTimeOnANodeThatAServiceFills has a service with six busy threads (on two CPUs) and a request of a
 // CPU beside the agent, and compares how late the agent's looks for harm come as it is installed with the weight of a
-// request of 30m and slices of the default length, in turns.
+// request of 30m, in turns.
 func TestTheAgentLooksInTimeOnANodeThatAServiceFills(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a real node needs root: run the tests as root to cover it")
 	}
 	if os.Getenv("PLIMSOLL_MEASURE") == "" {
 		t.Skip("measures how late an agent is that others starve, which scatters: set PLIMSOLL_MEASURE=1 to run it")
-	}
-	if err := actuate.TrySlices(); err != nil {
-		t.Skip(err)
 	}
 	n := startNode(t)
 	n.installAgent(t)
@@ -74,7 +69,7 @@ func TestTheAgentLooksInTimeOnANodeThatAServiceFills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := busyAgent{n, n.agentProcess(t, p), group, map[string]int64{}}
+	a := busyAgent{n, group, map[string]int64{}}
 	for _, g := range []string{group, group + "/" + idOf(statusOf(p, "agent"))} {
 		file, err := n.host.KnobFile(g, qos.CPUWeight)
 		if err != nil {
@@ -96,48 +91,33 @@ func TestTheAgentLooksInTimeOnANodeThatAServiceFills(t *testing.T) {
 	const rounds, window = 5, 4 * time.Second
 	var before, after lateness
 	for range rounds {
-		a.set(t, 3, 0)
+		a.set(t, 3)
 		then := a.looks(t, window)
 		before.add(then)
-		a.set(t, 10, actuate.OwnSlice)
+		a.set(t, 10)
 		now := a.looks(t, window)
 		after.add(now)
 		t.Logf("late of a thousand: %d before, %d as it is installed", then.late(), now.late())
 	}
-	t.Logf("with a weight of 30m and slices of the default length %v", before)
+	t.Logf("with a weight of 30m %v", before)
 	t.Logf("as it is installed %v", after)
 	if after.late() > 50 && after.late() >= before.late() { // other programs of the machine may hold both up
 		t.Errorf("%d looks of a thousand are late as it is installed, and %d before; want fewer, or at most 50", after.late(), before.late())
 	}
 }
 
-// busyAgent is the agent's process and its pod's group, and the weights of its groups as they were installed, by file.
+// busyAgent is the agent's pod's group, and the weights of its groups as they were installed, by file.
 type busyAgent struct {
 	*node
-	pid     int
 	pod     string
 	weights map[string]int64
 }
 
-// set gives the agent's groups so many tenths of the weights that they were installed with, and its threads a slice;
-// 0 is the kernel's default.
-func (a busyAgent) set(t *testing.T, tenths int64, slice time.Duration) {
+// set gives the agent's groups so many tenths of the weights that they were installed with.
+func (a busyAgent) set(t *testing.T, tenths int64) {
 	t.Helper()
 	for file, weight := range a.weights {
 		if err := os.WriteFile(file, []byte(strconv.FormatInt(weight*tenths/10, 10)), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", a.pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, thread := range threads {
-		id, err := strconv.Atoi(thread.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: uint64(slice)}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -59,13 +59,13 @@ func obey(commands io.Reader, answers io.Writer) {
 		answer := usedMicros
 		switch verb {
 		case "burn": // this much more CPU time of our own, in microseconds
-			for until := usedMicros() + int64(n); usedMicros() < until; {
-				spin(10_000)
-			}
+			burn(int64(n))
 		case "cookie": // of a thread
 			var cookie uint64
 			cookie, err = cgroup.Cookie(n)
 			answer = func() int64 { return int64(cookie) }
+		case "look": // so many times
+			answer = func() int64 { return lateLooks(n) }
 		case "procs": // at most so many threads of ours run Go code at once
 			runtime.GOMAXPROCS(n)
 		case "spin": // threads, for ever
@@ -129,6 +129,13 @@ func readFile(argument string) (*os.File, error) {
 func spin(rounds int) {
 	for x := range rounds {
 		_ = x
+	}
+}
+
+// burn uses this much more CPU time, in microseconds.
+func burn(micros int64) {
+	for until := usedMicros() + micros; usedMicros() < until; {
+		spin(10_000)
 	}
 }
 

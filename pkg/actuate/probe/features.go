@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
 )
 
@@ -66,14 +65,6 @@ func (s *scratch) runDelay() Result {
 	default:
 		return Result{FeatureRunDelay, Works, "the node's run delay can be read"}
 	}
-}
-
-// shortSlices asks for short slices of CPU time, as the agent does for all of its threads.
-func shortSlices() Result {
-	if err := actuate.TrySlices(); err != nil {
-		return Result{FeatureSlices, Fails, err.Error()}
-	}
-	return Result{FeatureSlices, Works, fmt.Sprintf("a thread asked for slices of %v and has them: the agent waits little for a CPU", actuate.OwnSlice)}
 }
 
 // coreScheduling asks for the cookie of this task, which changes nothing.

@@ -36,7 +36,6 @@ const (
 	FeatureFastTriggers = "psi.triggers.500ms"
 	FeatureRunDelay     = "schedstat"
 	FeatureShields      = "cpu.idle.shields"
-	FeatureSlices       = "sched.slices"
 )
 
 // Options say what to probe.
@@ -62,6 +61,6 @@ func Run(ctx context.Context, o Options) (results []Result, err error) {
 	defer func() { err = errors.Join(err, s.remove()) }()
 	results = s.knobs()
 	results = append(results, s.pressure()...)
-	results = append(results, s.runDelay(), shortSlices())
+	results = append(results, s.runDelay())
 	return append(results, s.shields(ctx, o.Task, results)), nil
 }
