@@ -92,9 +92,8 @@ func TestRealtimeThreadsRunBeforeAllOthers(t *testing.T) {
 		service.tell("burn", serviceMicros)
 		return read(t, r, tr.bestEffortPod()).CPUMicros.Value - before
 	}
-	if got := othersMicros(); got < serviceMicros/3 {
-		t.Fatalf("scheduled fairly, the busy pod gets %d us beside %d us of the service: it does not compete", got, serviceMicros)
-	}
+	// Some kernels, Linux 6.18.44 among them, favour one of two busy groups for seconds.
+	eventually(t, "scheduled fairly, the busy pod competes with the service", func() bool { return othersMicros() >= serviceMicros/3 })
 	settle(true)
 	if got := policy(); got != unix.SCHED_RR {
 		t.Fatalf("the policy is %d, want SCHED_RR, %d", got, unix.SCHED_RR)
