@@ -74,7 +74,7 @@ man: ## Write the manual's pages of plimsoll to bin/man/.
 demo: build parts ## Show with real pods what batch work does to a service, without Plimsoll and with it. KEEP=1 leaves the cluster up.
 	go run ./examples/demo
 
-bench-protect: build parts ## Measure services beside batch work in every arm (2 hours, an idle machine; ARGS="--rounds 2 ..." for less).
+bench-protect: build parts ## Measure services beside batch work in every arm (2.5 hours, an idle machine; ARGS="--services redis-1000" for less).
 	go run ./examples/demo --matrix --rounds 7 --round-seconds 10 $(ARGS)
 
 local-up: build parts ## Start a real one-machine Kubernetes (root).
