@@ -66,9 +66,9 @@ func run(ctx context.Context, args []string) error {
 	out := newProgress(os.Stderr)
 	on, windows, err := demonstrate(ctx, settings, out)
 	switch {
-	case settings.matrix && len(windows) > 0: // two hours: what there is of them is worth a report
+	case settings.matrix && len(windows) > 0: // they took long: what there is of them is worth a report
 		if err != nil {
-			on.Warnings = append(on.Warnings, fmt.Sprintf("it ended after %d windows, so cells have fewer than %d rounds: %v", len(windows), settings.rounds, err))
+			on.Warnings = append(on.Warnings, fmt.Sprintf("it ended with an error after %d windows: %v", len(windows), err))
 		}
 		return errors.Join(err, finishMatrix(os.Stdout, settings, on, windows))
 	case ctx.Err() != nil:
