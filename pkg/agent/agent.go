@@ -97,12 +97,11 @@ func Run(ctx context.Context, o Options) error {
 	keeper := newBranchKeeper(host)
 	hookOptions.BeforeStart = keeper.restore
 	hook := runtimehook.New(hookOptions)
-	l, err := newLoop(o, host, strategies, actuator, auditor, hook, watch, pub, node, m, alive)
+	l, err := newLoop(o, host, strategies, actuator, auditor, hook, keeper, watch, pub, node, m, alive)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	l.branch = keeper
 	l.sensor.limits = limits{Fallback: hookOptions.Fallback, PIDs: hookOptions.PIDs, Quota: hookOptions.ContainerQuota}
 	l.actor.evictor = evictor
 	if modeOf(o.Config, batchcpuset.Name) != v1alpha1.ModeOff {

@@ -31,10 +31,7 @@ func (s *sensor) readBurst(r *reading, p *pod, group cgroup.Pod) {
 	s.bursts.asked[p.UID] = true
 	read := func(g string) {
 		settings, _ := s.settings(g, burst.Knobs()) // one that cannot be read is not OK, and left alone
-		if r.Settings[g] == nil {
-			r.Settings[g] = map[qos.Knob]qos.Setting{}
-		}
-		maps.Copy(r.Settings[g], settings)
+		maps.Copy(r.settingsOf(g), settings)
 	}
 	read(group.Path)
 	var ofPod usage.Reading // the pod's own limit may be what stops a container

@@ -15,11 +15,8 @@ func (s *sensor) readCookies(r *reading, groups cgroup.Groups) {
 	}
 	given := s.cookied()
 	read := func(group string) {
-		if r.Settings[group] == nil {
-			r.Settings[group] = map[qos.Knob]qos.Setting{}
-		}
 		is, _ := s.host.ReadSetting(group, qos.CoreCookie) // one that cannot be read is not OK, and asked for anew
-		r.Settings[group][qos.CoreCookie] = cookiesOf(is, given[group])
+		r.settingsOf(group)[qos.CoreCookie] = cookiesOf(is, given[group])
 	}
 	for _, c := range groups.BatchContainers {
 		read(c.Path)

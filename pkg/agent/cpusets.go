@@ -47,10 +47,7 @@ func (s *sensor) readCPUSets(r *reading, groups cgroup.Groups) {
 		return
 	}
 	for _, c := range groups.BatchContainers {
-		if r.Settings[c.Path] == nil {
-			r.Settings[c.Path] = map[qos.Knob]qos.Setting{}
-		}
-		r.Settings[c.Path][qos.CPUSetCPUs], _ = s.host.ReadSetting(c.Path, qos.CPUSetCPUs) // one that cannot be read is not OK, and left alone
+		r.settingsOf(c.Path)[qos.CPUSetCPUs], _ = s.host.ReadSetting(c.Path, qos.CPUSetCPUs) // one that cannot be read is not OK, and left alone
 	}
 }
 

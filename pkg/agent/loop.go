@@ -70,7 +70,7 @@ type loop struct {
 }
 
 func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuate.Actuator, audit *auditor, hook *runtimehook.Hook,
-	watch *podWatch, pub *publisher, node *nodeStatus, m *metrics, alive *health,
+	keeper *branchKeeper, watch *podWatch, pub *publisher, node *nodeStatus, m *metrics, alive *health,
 ) (*loop, error) {
 	kernel, err := host.KernelVersion()
 	if err != nil {
@@ -89,7 +89,7 @@ func newLoop(o Options, host cgroup.Host, strategies []running, actuator *actuat
 		pods:    newPodWindows(), workloads: newWorkloads(), lending: newLending(o.Config.Lending, patienceOf(o.Config), node), saver: newSaver(o.StateDir),
 		publishRule: PublishRule(o.Config.Publish), hook: hook, pub: pub, metrics: m, health: alive, log: o.Log, heart: heart,
 		fixed:    v1alpha1.NodeUtilizationStatus{CgroupMode: string(host.Mode), KernelVersion: kernel},
-		stateDir: o.StateDir, nodeName: o.NodeName, branch: newBranchKeeper(host),
+		stateDir: o.StateDir, nodeName: o.NodeName, branch: keeper,
 	}
 	l.sensor.hadRealtime = realtimePods(actuator.Originals())
 	l.sensor.cookied = actuator.CookiedGroups
@@ -135,25 +135,32 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	var fast, newcomers <-chan time.Time
+	var newGroups <-chan struct{}
 	if interval >= 2*fastTick {
 		fastTicker, newcomersTicker := time.NewTicker(fastTick), time.NewTicker(newcomersTick)
 		l.punctuality.start(time.Now())
 		defer fastTicker.Stop()
 		defer newcomersTicker.Stop()
 		fast, newcomers = fastTicker.C, newcomersTicker.C
+		newGroups = l.sensor.tracker.Changes(ctx, newGroupsPause)
 	}
 	for {
+		var waits chan struct{}
+		changes := newGroups
+		if !l.boundsNewcomers() {
+			changes = nil // the next tick takes them
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
 			l.tick(now)
-		case done := <-l.branch.asked:
+		case waits = <-l.branch.asked:
 			l.tick(time.Now())
-			l.branch.settle(&l.last)
-			close(done)
 		case now := <-newcomers:
 			l.boundNewcomers(now)
+		case <-changes:
+			l.boundNewcomers(time.Now())
 		case now := <-fast:
 			l.punctuality.came(time.Now(), l.metrics.lateSeconds.Observe)
 			l.actFast(now)
@@ -163,6 +170,9 @@ func (l *loop) run(ctx context.Context, interval time.Duration) {
 			}
 		}
 		l.branch.settle(&l.last)
+		if waits != nil {
+			close(waits)
+		}
 		l.beat()
 	}
 }

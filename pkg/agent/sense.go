@@ -54,6 +54,14 @@ type reading struct {
 	Skipped int
 }
 
+// settingsOf is the settings of a group, to add to.
+func (r *reading) settingsOf(group string) map[qos.Knob]qos.Setting {
+	if r.Settings[group] == nil {
+		r.Settings[group] = map[qos.Knob]qos.Setting{}
+	}
+	return r.Settings[group]
+}
+
 // sampleOf is the sample of a group, which is most likely at that place; nil where it was not read.
 func (r *reading) sampleOf(key usage.GroupKey, at int) *usage.GroupSample {
 	groups := r.Sample.Groups

@@ -173,14 +173,23 @@ type podShape struct {
 	containers, names    int
 }
 
-// newcomersTick is how often new groups are looked for where no hook is at work: with nothing new it is one read of
-// the inotify queue.
-const newcomersTick = 50 * time.Millisecond
+const (
+	// newcomersTick is how often new groups are looked for where no hook is at work and the kernel has told of none: for
+	// what the API server has told since. With nothing new it is one read of the inotify queue.
+	newcomersTick = 50 * time.Millisecond
+	// newGroupsPause bounds what it costs to look as soon as the kernel tells of new groups. A container makes several.
+	newGroupsPause = 5 * time.Millisecond
+)
+
+// boundsNewcomers says whether new batch containers are bounded by the loop now, and not by the hook.
+func (l *loop) boundsNewcomers() bool {
+	return len(l.sensor.knobs[qos.KindUnplaced]) > 0 && !l.sensor.placing()
+}
 
 // boundNewcomers bounds batch pods that are new since it was last called, or whose containers are, where no hook
 // did: a batch container shall not run for a whole tick without limits.
 func (l *loop) boundNewcomers(now time.Time) {
-	if len(l.sensor.knobs[qos.KindUnplaced]) == 0 || l.sensor.placing() {
+	if !l.boundsNewcomers() {
 		return
 	}
 	told := l.sensor.pods.changes()

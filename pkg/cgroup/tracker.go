@@ -1,11 +1,14 @@
 package cgroup
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"reflect"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +34,10 @@ type Tracker struct {
 	fullEvery int
 	calls     int
 	stats     TrackerStats
-	fd        int
-	events    []byte
+	// fd is the inotify queue, and queue the same for who waits for it.
+	fd     int
+	queue  *os.File
+	events []byte
 	// paths and watches are the watched groups; listed is what was below each when it was last listed.
 	paths   map[int32]string
 	watches map[string]int32
@@ -54,7 +59,7 @@ func NewTracker(h Host, fullEvery int) *Tracker {
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err == nil { // else max_user_instances is reached: see TrackerStats.Watching
-		t.fd, t.stats.Watching = fd, true
+		t.fd, t.queue, t.stats.Watching = fd, os.NewFile(uintptr(fd), "inotify"), true
 	}
 	return t
 }
@@ -62,7 +67,7 @@ func NewTracker(h Host, fullEvery int) *Tracker {
 // Close stops watching.
 func (t *Tracker) Close() {
 	if t.fd >= 0 {
-		_ = unix.Close(t.fd) // read-only: nothing can be lost
+		_ = t.queue.Close() // read-only: nothing can be lost
 	}
 	t.fd, t.stats.Watching = -1, false
 }
@@ -87,6 +92,40 @@ func (t *Tracker) Latest() (groups Groups, changed bool, err error) {
 		return t.groups, false, nil
 	}
 	return t.refresh(false)
+}
+
+// Changes tells that the kernel has events for Latest, at most once each pause, until ctx ends or the Tracker is
+// closed. Without inotify it never tells. Whoever is told may find that another call has taken the events already.
+func (t *Tracker) Changes(ctx context.Context, pause time.Duration) <-chan struct{} {
+	changes := make(chan struct{})
+	if t.fd < 0 {
+		return changes
+	}
+	conn, err := t.queue.SyscallConn()
+	if err != nil {
+		return changes
+	}
+	go func() {
+		for conn.Read(readable) == nil { // an error is that of Close
+			select {
+			case changes <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return changes
+}
+
+// readable says whether a descriptor can be read now. Where that cannot be told it can: reading says what is wrong.
+func readable(fd uintptr) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return n > 0 || err != nil
 }
 
 // refresh lists what events say has changed, or everything.

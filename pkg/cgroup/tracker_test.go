@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -224,5 +225,28 @@ func TestTheTrackerAgreesWithAScanAfterAnyChanges(t *testing.T) {
 	}
 	if got := tr.Stats().FullScans; got != 1 {
 		t.Errorf("%d full scans, want 1", got)
+	}
+}
+
+func TestTheTrackerTellsOfNewGroupsWithoutBeingAsked(t *testing.T) {
+	h := trackedHost(t)
+	tr := newTracker(t, h, never)
+	wantTracked(t, tr, h)
+	changes := tr.Changes(t.Context(), time.Millisecond)
+	for _, container := range []string{"beef", "f00d"} {
+		groups(t, h.FSRoot, []string{""}, "kubepods/besteffort/pod"+bestEffort+"/"+container)
+		// Told of events that were taken already it looks in vain, as often as that may be.
+		for changed := false; !changed; {
+			select {
+			case <-changes:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("nothing was told of %s", container)
+			}
+			var err error
+			if _, changed, err = tr.Latest(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantTracked(t, tr, h)
 	}
 }
