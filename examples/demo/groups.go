@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/plimsoll/plimsoll/pkg/cgroup"
@@ -20,6 +21,8 @@ type counters struct {
 	at          time.Time
 	busyMicros  int64
 	classMicros map[string]int64
+	// stolenSeconds is what a virtual machine's host took of its CPUs' time.
+	stolenSeconds float64
 }
 
 // The classes of the timeline; what they do not use of the node's busy time is of the others.
@@ -47,6 +50,15 @@ func (m *meter) read() (counters, error) {
 		return counters{}, fmt.Errorf("reading the node's counters: %w", err)
 	}
 	now := counters{at: time.Now(), busyMicros: node.CPUBusyMicros.Value, classMicros: make(map[string]int64)}
+	proc, err := procfs.NewFS(m.host.ProcRoot)
+	if err != nil {
+		return counters{}, fmt.Errorf("reading what the host took: %w", err)
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return counters{}, fmt.Errorf("reading what the host took: %w", err)
+	}
+	now.stolenSeconds = stat.CPUTotal.Steal
 	for class, group := range m.groups {
 		sample, err := m.reader.Read(group)
 		if err != nil {
@@ -67,6 +79,11 @@ func cores(from, to counters, class string) float64 {
 		used = to.classMicros[class] - from.classMicros[class]
 	}
 	return float64(used) / float64(to.at.Sub(from.at).Microseconds())
+}
+
+// stolenPercent is the share of all CPUs' time that the host took between two readings.
+func stolenPercent(from, to counters, cpus int) float64 {
+	return 100 * (to.stolenSeconds - from.stolenSeconds) / (to.at.Sub(from.at).Seconds() * float64(cpus))
 }
 
 // newPoint is the timeline's entry between two readings.

@@ -110,9 +110,17 @@ func TestTheLoadGeneratorLeavesTheRealtimeBudgets(t *testing.T) {
 	}
 }
 
-func TestWindowsWithLateClientsAreCounted(t *testing.T) {
-	late, worst := lateClients([]window{{SendLagP99Ms: 0.1}, {SendLagP99Ms: lateClientsMs}, {SendLagP99Ms: 27}})
+func TestWindowsThatSayLittleOfTheServiceAreCounted(t *testing.T) {
+	late, worst := above(lateClientsMs, []window{{SendLagP99Ms: 0.1}, {SendLagP99Ms: lateClientsMs}, {SendLagP99Ms: 27}}, func(w window) float64 { return w.SendLagP99Ms })
 	if late != 1 || worst != 27 {
-		t.Errorf("lateClients = %d, %g; want 1, 27", late, worst)
+		t.Errorf("%d windows are late, by %g at worst; want 1, 27", late, worst)
+	}
+}
+
+func TestWhatTheHostTookIsAShareOfAllCPUs(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	from, to := counters{at: start, stolenSeconds: 3}, counters{at: start.Add(10 * time.Second), stolenSeconds: 4}
+	if got := stolenPercent(from, to, 2); got != 5 {
+		t.Errorf("a second of two CPUs' ten is %g %%, want 5", got)
 	}
 }

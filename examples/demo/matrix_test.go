@@ -66,7 +66,7 @@ func TestTheReferenceSuppressionLeavesTheLineLessWhatOthersUse(t *testing.T) {
 func TestAMatrixReportComparesEachCellWithItsOwnServiceAlone(t *testing.T) {
 	made := func(l load, kind string, arm armName, round int, p99, batchCores float64) window {
 		return window{
-			Service: l.service, RatePerSecond: l.rate, Batch: kind, Arm: arm, Round: round, Seconds: 10, P99Ms: p99, P999Ms: 2 * p99,
+			Service: l.service, RatePerSecond: l.rate, Batch: kind, Arm: arm, Round: round, Seconds: 10, P99Ms: p99, P999Ms: 2 * p99, AtServiceP99Ms: p99 + 1,
 			BatchCPUSeconds: 10 * batchCores, NodeCPUPercent: 50 * (0.5 + batchCores), // half a core is others'
 		}
 	}
@@ -100,7 +100,7 @@ func TestAMatrixReportComparesEachCellWithItsOwnServiceAlone(t *testing.T) {
 	}
 	var out bytes.Buffer
 	printMatrix(&out, r, style{})
-	for _, want := range []string{"payments-200  spin-4  Plimsoll", "11.00  [11.00-11.00]      1.10", "redis-1000    cache   Plimsoll", "80 %", "missed  p99 of alone, worst cell"} {
+	for _, want := range []string{"payments-200  spin-4  Plimsoll", "11.00  [11.00-11.00]      1.10", "12.00      1.09", "redis-1000    cache   Plimsoll", "80 %", "missed  p99 of alone, worst cell"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, out.String())
 		}

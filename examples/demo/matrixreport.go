@@ -17,9 +17,13 @@ type cellReport struct {
 	Arm     armName `json:"arm"`
 	P99Ms   spread  `json:"p99_ms"`
 	P999Ms  spread  `json:"p999_ms"`
-	// P99OfAlone and P999OfAlone are the medians relative to the service's alone.
+	// AtServiceP99Ms is p99 without the clients' own wait for a CPU.
+	AtServiceP99Ms spread `json:"at_service_p99_ms"`
+	// P99OfAlone, P999OfAlone and AtServiceOfAlone are the medians relative to the service's alone.
 	P99OfAlone  float64 `json:"p99_of_alone"`
 	P999OfAlone float64 `json:"p999_of_alone"`
+	// AtServiceOfAlone is of AtServiceP99Ms.
+	AtServiceOfAlone float64 `json:"at_service_p99_of_alone"`
 	// BatchCores is what batch got, LeftCores what the service and the rest of the machine left.
 	BatchCores spread `json:"batch_cores"`
 	LeftCores  spread `json:"left_cores"`
@@ -60,6 +64,7 @@ func newMatrixReport(on setup, windows []window) *matrixReport {
 	}
 	p99 := func(w window) float64 { return w.P99Ms }
 	p999 := func(w window) float64 { return w.P999Ms }
+	atService := func(w window) float64 { return w.AtServiceP99Ms }
 	for _, l := range loads() {
 		for _, kind := range batchKinds() {
 			for _, arm := range append([]armName{alone}, matrixArms()...) {
@@ -68,6 +73,8 @@ func newMatrixReport(on setup, windows []window) *matrixReport {
 				}
 				c := cellReport{Service: l.name(), Batch: kind.name, Arm: arm}
 				c.P99Ms, c.P999Ms = over(c.Service, c.Batch, arm, p99), over(c.Service, c.Batch, arm, p999)
+				c.AtServiceP99Ms = over(c.Service, c.Batch, arm, atService)
+				c.AtServiceOfAlone = ratio(c.AtServiceP99Ms.Median, over(c.Service, c.Batch, alone, atService).Median)
 				c.P99OfAlone = ratio(c.P99Ms.Median, over(c.Service, c.Batch, alone, p99).Median)
 				c.P999OfAlone = ratio(c.P999Ms.Median, over(c.Service, c.Batch, alone, p999).Median)
 				c.BatchCores = over(c.Service, c.Batch, arm, func(w window) float64 { return w.BatchCPUSeconds / w.Seconds })
@@ -154,7 +161,7 @@ func finishMatrix(out io.Writer, o options, on setup, windows []window) error {
 
 func printMatrix(out io.Writer, r *matrixReport, style style) {
 	fmt.Fprintf(out, "\n%s\n\n", style.bold(fmt.Sprintf("Medians of %g s windows over %d rounds, the range of p99 in brackets", r.RoundSeconds, r.Rounds)))
-	rows := [][]string{{"service, batch, arm", "p99 ms", "range", "of alone", "p99.9 ms", "of alone", "batch cores", "of what is left"}}
+	rows := [][]string{{"service, batch, arm", "p99 ms", "range", "of alone", "p99.9 ms", "of alone", "p99 at the service", "of alone", "batch cores", "of what is left"}}
 	for _, c := range r.Cells {
 		batch, cores, share := c.Batch, fmt.Sprintf("%.2f", c.BatchCores.Median), fmt.Sprintf("%.0f %%", 100*c.BatchShare)
 		if c.Arm == alone {
@@ -163,7 +170,8 @@ func printMatrix(out io.Writer, r *matrixReport, style style) {
 		rows = append(rows, []string{
 			fmt.Sprintf("%-13s %-7s %s", c.Service, batch, c.Arm.title()), fmt.Sprintf("%.2f", c.P99Ms.Median),
 			fmt.Sprintf("[%.2f-%.2f]", c.P99Ms.Min, c.P99Ms.Max), fmt.Sprintf("%.2f", c.P99OfAlone),
-			fmt.Sprintf("%.2f", c.P999Ms.Median), fmt.Sprintf("%.2f", c.P999OfAlone), cores, share,
+			fmt.Sprintf("%.2f", c.P999Ms.Median), fmt.Sprintf("%.2f", c.P999OfAlone),
+			fmt.Sprintf("%.2f", c.AtServiceP99Ms.Median), fmt.Sprintf("%.2f", c.AtServiceOfAlone), cores, share,
 		})
 	}
 	printAligned(out, rows)

@@ -118,6 +118,7 @@ func (p probe) observe(ctx context.Context) (window, error) {
 	measured.Seconds = p.duration.Seconds()
 	measured.BatchCPUSeconds = cores(first, last, batchClass) * measured.Seconds
 	measured.OnlineCPUSeconds = cores(first, last, onlineClass) * measured.Seconds
+	measured.StolenPercent = stolenPercent(first, last, onlineCPUs())
 	measured.NodeCPUPercent = 100 * cores(first, last, "") / float64(onlineCPUs())
 	if elapsed := after.AtUnixNano - before.AtUnixNano; elapsed > 0 {
 		measured.BatchWork = float64(after.Units-before.Units) * float64(p.duration) / float64(elapsed)
@@ -137,18 +138,22 @@ func (p probe) batchStatus(ctx context.Context) (batchStatus, error) {
 	return status, nil
 }
 
-// lateClientsMs is how late requests may leave, at p99, before a window is as much the load generator's as the service's.
-const lateClientsMs = 2.0
+const (
+	// lateClientsMs is how late requests may leave, at p99, before a window is as much the load generator's as the service's.
+	lateClientsMs = 2.0
+	// mostStolenPercent is what the host of a virtual machine may take before a window is as much the host's.
+	mostStolenPercent = 1.0
+)
 
-// lateClients counts the windows whose requests left late.
-func lateClients(windows []window) (late int, worstMs float64) {
+// above counts the windows in which a metric is above a limit.
+func above(limit float64, windows []window, metric func(window) float64) (count int, worst float64) {
 	for _, w := range windows {
-		if w.SendLagP99Ms > lateClientsMs {
-			late++
+		if metric(w) > limit {
+			count++
 		}
-		worstMs = max(worstMs, w.SendLagP99Ms)
+		worst = max(worst, metric(w))
 	}
-	return late, worstMs
+	return count, worst
 }
 
 func (w *window) takeLoad(result *openloop.Result) {
@@ -157,7 +162,8 @@ func (w *window) takeLoad(result *openloop.Result) {
 	}
 	w.P50Ms, w.P99Ms, w.P999Ms, w.MaxMs = result.P50Ms, result.P99Ms, result.P999Ms, result.MaxMs
 	w.Requests, w.Timeouts, w.Errors = result.Requests, result.Timeouts, result.Errors
-	w.SendLagP99Ms, w.RealtimePriority, w.HistogramHDR = result.SendLagP99Ms, result.RealtimePriority, result.HistogramHDR
+	w.SendLagP99Ms, w.AtServiceP99Ms = result.SendLagP99Ms, result.AtServiceP99Ms
+	w.RealtimePriority, w.HistogramHDR = result.RealtimePriority, result.HistogramHDR
 }
 
 // call makes one request and decodes its JSON answer.

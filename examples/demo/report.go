@@ -27,6 +27,7 @@ type window struct {
 	Timeouts         int64   `json:"timeouts"`
 	Errors           int64   `json:"errors"`
 	SendLagP99Ms     float64 `json:"send_lag_p99_ms"`
+	AtServiceP99Ms   float64 `json:"at_service_p99_ms"`
 	RealtimePriority int     `json:"realtime_priority"`
 	// HistogramHDR is the whole distribution, in microseconds: HdrHistogram V2, compressed, base64.
 	HistogramHDR string `json:"histogram_hdr,omitempty"`
@@ -37,6 +38,8 @@ type window struct {
 	// OnlineCPUSeconds is the service's.
 	OnlineCPUSeconds float64 `json:"online_cpu_seconds,omitempty"`
 	NodeCPUPercent   float64 `json:"node_cpu_percent"`
+	// StolenPercent is what a virtual machine's host took of its CPUs' time.
+	StolenPercent float64 `json:"stolen_percent"`
 	// BatchGroup is the cgroup that batch ran in.
 	BatchGroup string `json:"batch_group,omitempty"`
 	// Timeline is who used the CPU.

@@ -264,9 +264,13 @@ func (s *stage) setup(windows []window, busyCores float64) setup {
 			break
 		}
 	}
-	if late, worst := lateClients(windows); late > 0 {
+	if late, worst := above(lateClientsMs, windows, func(w window) float64 { return w.SendLagP99Ms }); late > 0 {
 		result.Warnings = append(result.Warnings, fmt.Sprintf("in %d of %d windows requests left more than %.0f ms late at p99, %.1f ms in the worst: latencies there are in part the load generator's",
 			late, len(windows), lateClientsMs, worst))
+	}
+	if count, worst := above(mostStolenPercent, windows, func(w window) float64 { return w.StolenPercent }); count > 0 {
+		result.Warnings = append(result.Warnings, fmt.Sprintf("in %d of %d windows the host of this virtual machine took more than %.0f %% of its CPUs, %.0f %% in the worst: latencies there are in part the host's",
+			count, len(windows), mostStolenPercent, worst))
 	}
 	if s.options.rounds < 5 {
 		result.Warnings = append(result.Warnings, "fewer than 5 rounds: single windows scatter too much to compare arms")

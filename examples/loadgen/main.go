@@ -138,9 +138,9 @@ func (o options) measure(ctx context.Context) (*openloop.Result, error) {
 
 func printText(stdout io.Writer, result *openloop.Result) error {
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "due\trequests\terrors\ttimeouts\tp50 ms\tp90 ms\tp99 ms\tp99.9 ms\tmax ms\t")
-	fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", result.Due, result.Requests, result.Errors,
-		result.Timeouts, result.P50Ms, result.P90Ms, result.P99Ms, result.P999Ms, result.MaxMs)
+	fmt.Fprintln(table, "due\trequests\terrors\ttimeouts\tp50 ms\tp90 ms\tp99 ms\tp99.9 ms\tmax ms\tp99 at the service ms\t")
+	fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", result.Due, result.Requests, result.Errors,
+		result.Timeouts, result.P50Ms, result.P90Ms, result.P99Ms, result.P999Ms, result.MaxMs, result.AtServiceP99Ms)
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("printing the result: %w", err)
 	}

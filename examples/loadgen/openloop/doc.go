@@ -15,5 +15,5 @@
 //
 // The trap: on the machine under test the load generator competes with what it measures. The clients
 // it stands for are elsewhere, so give it real-time priority (see loadgen's --realtime) and look at
-// send_lag_p99_ms, which says how late it was itself.
+// send_lag_p99_ms, which says how late it was itself, and at_service_p99_ms, which leaves its own waits out.
 package openloop

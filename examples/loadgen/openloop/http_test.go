@@ -48,7 +48,7 @@ func TestHTTPConnectionIsReusedAndRecovers(t *testing.T) {
 		{"no answer in time", time.Now().Add(50 * time.Millisecond), func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }},
 		{"dialled again after the time-out", soon(), isNil},
 	} {
-		if err := connection.Exchange(row.deadline); !row.want(err) {
+		if _, err := connection.Exchange(row.deadline); !row.want(err) {
 			t.Errorf("%s: Exchange() = %v", row.name, err)
 		}
 	}

@@ -55,7 +55,7 @@ func TestARedisExchangeReadsWhatItStored(t *testing.T) {
 			}
 			defer func() { _ = connection.Close() }()
 			for range 2 { // the connection is used again
-				err = connection.Exchange(time.Now().Add(10 * time.Second))
+				_, err = connection.Exchange(time.Now().Add(10 * time.Second))
 				if tc.wantErr != "" {
 					break
 				}

@@ -35,6 +35,13 @@ type Result struct {
 	P999Ms float64 `json:"p999_ms"`
 	MaxMs  float64 `json:"max_ms"`
 
+	// AtServiceP50Ms to AtServiceP999Ms count from when a request was sent until the kernel had its answer: without the
+	// generator's own wait for a CPU, before and after, which clients on other machines do not have. A request that may
+	// have waited for a connection counts from when it was due.
+	AtServiceP50Ms  float64 `json:"at_service_p50_ms"`
+	AtServiceP99Ms  float64 `json:"at_service_p99_ms"`
+	AtServiceP999Ms float64 `json:"at_service_p999_ms"`
+
 	// SendLagP99Ms is how late the generator itself was: from when a request was due until it was
 	// handed to the connections.
 	SendLagP99Ms float64 `json:"send_lag_p99_ms"`
@@ -60,7 +67,7 @@ func newHistogram() *hdrhistogram.Histogram {
 }
 
 // summarize fills in the latencies of the result.
-func (r *Result) summarize(latency, sendLag *hdrhistogram.Histogram) error {
+func (r *Result) summarize(latency, atService, sendLag *hdrhistogram.Histogram) error {
 	encoded, err := latency.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
 	if err != nil {
 		return fmt.Errorf("encoding the histogram: %w", err)
@@ -75,6 +82,7 @@ func (r *Result) summarize(latency, sendLag *hdrhistogram.Histogram) error {
 	r.P99Ms = milliseconds(latency, 99)
 	r.P999Ms = milliseconds(latency, 99.9)
 	r.MaxMs = float64(latency.Max()) / 1000
+	r.AtServiceP50Ms, r.AtServiceP99Ms, r.AtServiceP999Ms = milliseconds(atService, 50), milliseconds(atService, 99), milliseconds(atService, 99.9)
 	r.SendLagP99Ms = milliseconds(sendLag, 99)
 	return nil
 }

@@ -15,9 +15,12 @@ import (
 // Connection carries one request at a time. Exchange sends it and waits for the whole answer; an error
 // that is os.ErrDeadlineExceeded is a time-out. After an error the connection must be usable again.
 type Connection interface {
-	Exchange(deadline time.Time) error
+	Exchange(deadline time.Time) (Exchanged, error)
 	Close() error
 }
+
+// Exchanged is when a request was sent, and when the last of its answer was there to be read.
+type Exchanged struct{ Sent, Answered time.Time }
 
 // Config says what to run. All fields are needed.
 type Config struct {
@@ -63,9 +66,10 @@ type request struct {
 
 // recorder collects what the connections measured.
 type recorder struct {
-	mu      sync.Mutex
-	latency *hdrhistogram.Histogram
-	result  *Result
+	mu sync.Mutex
+	// latency is by the clients, atService without the clients' own wait for a CPU.
+	latency, atService *hdrhistogram.Histogram
+	result             *Result
 }
 
 // Run runs the schedule to its end and until each request is answered, failed or timed out. It stops
@@ -88,14 +92,21 @@ func Run(ctx context.Context, config Config) (*Result, error) {
 		Seed:            config.Seed,
 		Connections:     config.Connections,
 	}
-	records := &recorder{latency: newHistogram(), result: result}
+	records := &recorder{latency: newHistogram(), atService: newHistogram(), result: result}
 	// Room for the whole schedule: handing over a request never blocks.
 	queue := make(chan request, len(arrivals))
 	var workers sync.WaitGroup
 	for _, connection := range connections {
 		workers.Go(func() {
+			free := time.Now()
 			for request := range queue {
-				records.record(request, config.Timeout, exchange(ctx, connection, request.due.Add(config.Timeout)))
+				exchanged, err := exchange(ctx, connection, request.due.Add(config.Timeout))
+				read := time.Now()
+				if free.After(request.due) {
+					exchanged.Sent = request.due // it may have waited for a connection, which is the service's doing
+				}
+				free = read
+				records.record(request, config.Timeout, exchanged, read, err)
 			}
 		})
 	}
@@ -106,7 +117,7 @@ func Run(ctx context.Context, config Config) (*Result, error) {
 		return nil, fmt.Errorf("running the schedule: %w", err)
 	}
 	result.Due = result.Requests + result.Timeouts + result.Errors
-	return result, result.summarize(records.latency, sendLag)
+	return result, result.summarize(records.latency, records.atService, sendLag)
 }
 
 // dispatch queues each request when it is due and returns how late it was itself.
@@ -131,18 +142,19 @@ func dispatch(ctx context.Context, config Config, arrivals []time.Duration, queu
 }
 
 // exchange does one request, unless its time is already up.
-func exchange(ctx context.Context, connection Connection, deadline time.Time) error {
+func exchange(ctx context.Context, connection Connection, deadline time.Time) (Exchanged, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return Exchanged{}, err
 	}
 	if !time.Now().Before(deadline) {
-		return os.ErrDeadlineExceeded
+		return Exchanged{}, os.ErrDeadlineExceeded
 	}
 	return connection.Exchange(deadline)
 }
 
-func (r *recorder) record(request request, timeout time.Duration, err error) {
-	elapsed := time.Since(request.due)
+// record counts one request, whose answer was read, or given up, at a time.
+func (r *recorder) record(request request, timeout time.Duration, exchanged Exchanged, read time.Time, err error) {
+	elapsed, atService := read.Sub(request.due), exchanged.Answered.Sub(exchanged.Sent)
 	if !request.measured {
 		return
 	}
@@ -154,6 +166,7 @@ func (r *recorder) record(request request, timeout time.Duration, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		r.result.Timeouts++
 		elapsed = max(elapsed, timeout)
+		atService = elapsed
 	default:
 		r.result.Errors++
 		if r.result.FirstError == "" {
@@ -162,6 +175,7 @@ func (r *recorder) record(request request, timeout time.Duration, err error) {
 		return
 	}
 	recordMicroseconds(r.latency, elapsed)
+	recordMicroseconds(r.atService, atService)
 }
 
 // recordMicroseconds rounds up, so that nothing is recorded as zero, and clamps to the histogram's range.

@@ -21,9 +21,19 @@ type service struct {
 	stallAt  int
 	stallFor time.Duration
 	failAt   int
+	// readAfter is how long the client takes to read an answer that is there.
+	readAfter time.Duration
 }
 
-func (s *service) Exchange(deadline time.Time) error {
+func (s *service) Exchange(deadline time.Time) (Exchanged, error) {
+	sent := time.Now()
+	err := s.exchange(deadline)
+	answered := time.Now()
+	time.Sleep(s.readAfter)
+	return Exchanged{sent, answered}, err
+}
+
+func (s *service) exchange(deadline time.Time) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	s.served++
@@ -71,6 +81,9 @@ func TestAStallOnceIsSeenByEveryRequestItDelayed(t *testing.T) {
 		if got.P90Ms < 60 || got.P99Ms < 150 || got.P50Ms > 20 {
 			t.Errorf("p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, want below 20, above 60, above 150", got.P50Ms, got.P90Ms, got.P99Ms)
 		}
+		if got.AtServiceP99Ms != got.P99Ms {
+			t.Errorf("p99 %.1f ms at the service, want the %.1f ms that its clients saw", got.AtServiceP99Ms, got.P99Ms)
+		}
 		if got.SendLagP99Ms > 0.01 {
 			t.Errorf("the generator was late by %.3f ms at p99; a stalled service must not delay the schedule", got.SendLagP99Ms)
 		}
@@ -81,6 +94,25 @@ func TestAStallOnceIsSeenByEveryRequestItDelayed(t *testing.T) {
 		if decoded.TotalCount() != wantRequests || float64(decoded.ValueAtPercentile(99))/1000 != got.P99Ms {
 			t.Errorf("decoded histogram has %d values and p99 %d us, want %d and %g ms",
 				decoded.TotalCount(), decoded.ValueAtPercentile(99), wantRequests, got.P99Ms)
+		}
+	})
+}
+
+func TestWhatTheGeneratorWaitsForItselfIsNotAtTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late, readAfter = 3 * time.Millisecond, 5 * time.Millisecond
+		run := config(&service{readAfter: readAfter})
+		run.RatePerSecond, run.Connections = 20, 64
+		run.SleepUntil = func(at time.Time) { time.Sleep(time.Until(at.Add(late))) }
+		got, err := Run(t.Context(), run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if min := (late + readAfter + time.Millisecond).Seconds() * 1000; got.P50Ms < min {
+			t.Errorf("p50 %.1f ms by the clients, want at least %.1f", got.P50Ms, min)
+		}
+		if got.AtServiceP50Ms != 1 {
+			t.Errorf("p50 %.1f ms at the service, want 1", got.AtServiceP50Ms)
 		}
 	})
 }
