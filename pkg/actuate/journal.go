@@ -37,9 +37,13 @@ type Journal struct {
 	path, bootID string
 	lock         *os.File
 	originals    []Original
-	// missing is true where there was no file, otherBoot how many originals the file had of another boot.
+	// missing is true where there was no file, otherBoot how many originals the file had of another boot, torn whether
+	// that boot's end left a file that cannot be read.
 	missing   bool
 	otherBoot int
+	torn      bool
+	// marked is true once the lock's file says on the disk of which boot the journal is.
+	marked bool
 	// readOnly is true where another process may have the journal open.
 	readOnly bool
 }
@@ -52,6 +56,9 @@ type journalFile struct {
 
 // ErrJournalLocked means that another process has the journal open.
 var ErrJournalLocked = errors.New("another plimsoll-agent has it open")
+
+// errDamaged means that a journal is no journal of any version.
+var errDamaged = errors.New("it is cut off or damaged")
 
 // ErrNotJournaled means that a knob would be written whose original another process has not remembered.
 var ErrNotJournaled = errors.New("its original is not in the journal")
@@ -73,13 +80,16 @@ func BootID(procRoot string) (string, error) {
 // Originals of another boot are dropped: their groups are gone, and groups of this boot may have their
 // numbers. A journal that cannot be read, or that a newer version wrote, is an error and is left as it
 // is: starting without it would lose the originals.
+//
+// What is written later is not waited for until it is on the disk: whatever ends the agent leaves the file as it
+// is, and what ends the kernel ends the groups. That may tear the file, so the lock's file says which boot it is of.
 func OpenJournal(dir, bootID string) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state directory: %w", err)
 	}
 	j := &Journal{path: filepath.Join(dir, "journal.json"), bootID: bootID}
 	var err error
-	if j.lock, err = lockFile(filepath.Join(dir, "journal.lock")); err != nil {
+	if j.lock, err = lockFile(lockName(j.path)); err != nil {
 		return nil, fmt.Errorf("opening the journal %s: %w", j.path, err)
 	}
 	err = j.read()
@@ -89,8 +99,29 @@ func OpenJournal(dir, bootID string) (*Journal, error) {
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
+	j.marked = j.mark() == nil // else each write is waited for
 	return j, nil
 }
+
+// mark puts on the disk of which boot the journal is from here on.
+func (j *Journal) mark() error {
+	if j.markedBoot() == j.bootID {
+		return nil
+	}
+	_, err := j.lock.WriteAt([]byte(j.bootID), 0)
+	return errors.Join(err, j.lock.Truncate(int64(len(j.bootID))), j.lock.Sync(), syncDir(filepath.Dir(j.path)))
+}
+
+// markedBoot is the boot that the lock's file names; empty where it names none, as before version 2 was marked.
+func (j *Journal) markedBoot() string {
+	b, err := os.ReadFile(lockName(j.path))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func lockName(journal string) string { return filepath.Join(filepath.Dir(journal), "journal.lock") }
 
 // ReadJournal reads the journal in dir as it is now, whoever has it open, and changes nothing. An Actuator
 // with it writes only knobs whose originals are in it, so that a release restores those too. A journal
@@ -142,6 +173,10 @@ func (j *Journal) read() error {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
 	originals, boot, err := decodeJournal(b)
+	if marked := j.markedBoot(); errors.Is(err, errDamaged) && marked != "" && marked != j.bootID {
+		j.torn = true
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("reading the journal %s: %w", j.path, err)
 	}
@@ -160,7 +195,7 @@ func decodeJournal(b []byte) (originals []Original, bootID string, err error) {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(b, &version); err != nil {
-		return nil, "", fmt.Errorf("%w: it is cut off or damaged: %s", err, remedy)
+		return nil, "", fmt.Errorf("%w: %w: %s", err, errDamaged, remedy)
 	}
 	var f journalFile
 	switch version.Version {
@@ -182,11 +217,11 @@ func decodeJournal(b []byte) (originals []Original, bootID string, err error) {
 		return nil, "", fmt.Errorf("version %d, this agent knows up to %d: use the agent that wrote it, or a later one", version.Version, journalVersion)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: it is damaged: %s", err, remedy)
+		return nil, "", fmt.Errorf("%w: %w: %s", err, errDamaged, remedy)
 	}
 	for i, o := range f.Originals {
 		if !strings.HasPrefix(o.Group, "/") || path.Clean(o.Group) != o.Group || o.Knob == "" || len(o.Raw) == 0 {
-			return nil, "", fmt.Errorf("originals[%d] has no group, knob or value (group %q, knob %q): it is damaged: %s", i, o.Group, o.Knob, remedy)
+			return nil, "", fmt.Errorf("originals[%d] has no group, knob or value (group %q, knob %q): %w: %s", i, o.Group, o.Knob, errDamaged, remedy)
 		}
 	}
 	return f.Originals, f.BootID, nil
@@ -202,6 +237,10 @@ func (j *Journal) Missing() bool { return j.missing }
 // OtherBoot is how many originals were dropped because their groups ended with another boot.
 func (j *Journal) OtherBoot() int { return j.otherBoot }
 
+// Torn is true where the end of another boot, as by a power cut, left a journal that cannot be read. Its groups
+// ended with that boot.
+func (j *Journal) Torn() bool { return j.torn }
+
 // Path is the journal's file.
 func (j *Journal) Path() string { return j.path }
 
@@ -210,7 +249,7 @@ func (j *Journal) Has(group string, id uint64, knob qos.Knob) bool {
 	return slices.ContainsFunc(j.originals, func(o Original) bool { return o.Group == group && o.GroupID == id && o.Knob == knob })
 }
 
-// Remember keeps originals on disk, all of them or none, but for those of a knob that is remembered
+// Remember keeps originals in the file, all of them or none, but for those of a knob that is remembered
 // already. Those that gone says are of no group any more are dropped; a nil gone drops none.
 func (j *Journal) Remember(originals []Original, gone func(Original) bool) error {
 	var fresh []Original
@@ -269,7 +308,7 @@ func (j *Journal) save(originals []Original) (err error) {
 		}
 	}()
 	_, err = tmp.Write(append(b, '\n'))
-	if err == nil {
+	if err == nil && !j.marked {
 		err = tmp.Sync()
 	}
 	if closeErr := tmp.Close(); err == nil {
@@ -278,7 +317,7 @@ func (j *Journal) save(originals []Original) (err error) {
 	if err == nil {
 		err = os.Rename(tmp.Name(), j.path)
 	}
-	if err == nil {
+	if err == nil && !j.marked {
 		err = syncDir(filepath.Dir(j.path))
 	}
 	if err != nil {

@@ -137,6 +137,44 @@ func TestAJournalThatCannotBeUnderstoodIsRefusedAndLeftAlone(t *testing.T) {
 	f("without a value", `{"version":2,"originals":[{"group":"/a","groupID":1,"knob":"cpu.idle"}]}`, "originals[0]", remedy)
 }
 
+// A power cut may tear what was not waited for until it was on the disk; the groups ended with it.
+func TestATornJournalOfAnotherBootIsDropped(t *testing.T) {
+	dir := t.TempDir()
+	before, err := OpenJournal(dir, "another-boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remember(t, before, Original{Group: branch, GroupID: 7, Knob: qos.CPUIdle, Raw: cgroup.Raw{"0"}})
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "journal.json")
+	tear := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tear(`{"version":3}`)
+	_, err = OpenJournal(dir, boot)
+	wantError(t, err, "version 3") // whatever boot it is of
+	tear("")
+	if read, err := ReadJournal(dir, boot); err != nil || !read.Torn() {
+		t.Errorf("ReadJournal: torn %v, %v, want true", err == nil && read.Torn(), err)
+	}
+	j := open(t, dir)
+	wantOriginals(t, j)
+	if !j.Torn() {
+		t.Error("the journal is not torn")
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing of this boot tears it.
+	_, err = OpenJournal(dir, boot)
+	wantError(t, err, "cut off or damaged", file)
+}
+
 func TestAJournalThatIsADirectoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "journal.json"), 0o750); err != nil {

@@ -39,6 +39,9 @@ func Run(ctx context.Context, o Options) error {
 	if n := journal.OtherBoot(); n > 0 {
 		o.Log.Info("the journal is of another boot: its groups are gone", "journal", journal.Path(), "originalsDropped", n)
 	}
+	if journal.Torn() {
+		o.Log.Warn("the journal was torn when another boot ended: its groups are gone", "journal", journal.Path())
+	}
 	auditor, err := openAudit(o)
 	if err != nil {
 		return err
@@ -243,6 +246,9 @@ func release(o Options, host cgroup.Host) (done Released, err error) {
 	}
 	if n := journal.OtherBoot(); n > 0 {
 		done.Notes = append(done.Notes, fmt.Sprintf("%s is of another boot: the groups of its %d originals are gone", journal.Path(), n))
+	}
+	if journal.Torn() {
+		done.Notes = append(done.Notes, fmt.Sprintf("%s was torn when another boot ended: its groups are gone", journal.Path()))
 	}
 	done.Results, err = actuate.New(host, journal).Release()
 	for _, r := range done.Results {

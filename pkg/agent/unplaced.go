@@ -163,8 +163,15 @@ func (b batchPod) containerBounds(name string, l limits) *qos.Bounds {
 // newcomers remembers of which batch pods the loop has seen to the limits.
 type newcomers struct {
 	told uint64
-	// done is what each pod was then, by UID.
-	done map[string]podShape
+	// known is each pod, by UID, and until the last of the times until which one is looked at again.
+	known map[string]newcomer
+	until time.Time
+}
+
+// newcomer is the shape that a pod had, and until when it is looked at again: zero once all its groups were whole.
+type newcomer struct {
+	shape podShape
+	until time.Time
 }
 
 // podShape is other where a pod may have groups, or names of containers, that it did not have.
@@ -177,8 +184,10 @@ const (
 	// newcomersTick is how often new groups are looked for where no hook is at work and the kernel has told of none: for
 	// what the API server has told since. With nothing new it is one read of the inotify queue.
 	newcomersTick = 50 * time.Millisecond
-	// newGroupsPause bounds what it costs to look as soon as the kernel tells of new groups. A container makes several.
+	// newGroupsPause is how long after the kernel has told of new groups they are looked at: a container makes several.
 	newGroupsPause = 5 * time.Millisecond
+	// halfMadeFor is how long a pod is looked at again and again whose groups are not there in every hierarchy.
+	halfMadeFor = time.Second
 )
 
 // boundsNewcomers says whether new batch containers are bounded by the loop now, and not by the hook.
@@ -186,38 +195,71 @@ func (l *loop) boundsNewcomers() bool {
 	return len(l.sensor.knobs[qos.KindUnplaced]) > 0 && !l.sensor.placing()
 }
 
-// boundNewcomers bounds batch pods that are new since it was last called, or whose containers are, where no hook
-// did: a batch container shall not run for a whole tick without limits.
+// boundNewcomers bounds batch pods that are new, or whose containers are, where no hook did: a batch container shall
+// not run for a whole tick without limits.
 func (l *loop) boundNewcomers(now time.Time) {
 	if !l.boundsNewcomers() {
 		return
 	}
 	told := l.sensor.pods.changes()
 	groups, changed, err := l.sensor.tracker.Latest()
-	if err != nil || !changed && told == l.newcomers.told {
+	if err != nil || !changed && told == l.newcomers.told && now.After(l.newcomers.until) {
 		return // an error is the next tick's, which reads everything
 	}
-	l.newcomers.told = told
 	r := reading{Settings: map[string]map[qos.Knob]qos.Setting{}}
-	was := l.newcomers.done
-	l.newcomers.done = make(map[string]podShape, len(was))
+	was := l.newcomers.known
+	l.newcomers = newcomers{told: told, known: make(map[string]newcomer, len(was))}
 	for _, group := range groups.Pods {
 		info, known := l.sensor.pods.byUID(group.UID)
 		if !known || info.Class != v1alpha1.ClassBatch {
 			continue
 		}
-		shape := l.sensor.shapeOf(group)
-		l.newcomers.done[group.UID] = shape
-		if was[group.UID] == shape {
+		n := newcomer{shape: l.sensor.shapeOf(group), until: now.Add(halfMadeFor)}
+		if before, ok := was[group.UID]; ok && before.shape == n.shape {
+			n = before
+		}
+		l.newcomers.known[group.UID] = n
+		if now.After(n.until) {
 			continue
 		}
 		p := pod{UID: group.UID, Info: info, Key: usage.GroupKey{Path: group.Path, ID: group.GroupID}}
 		l.sensor.readUnplaced(&r, &p, group, l.sensor.placed(group.UID, groups.BatchContainers))
+		if r.leaveOutHalfMade(&p) {
+			l.newcomers.until = latest(l.newcomers.until, n.until)
+		} else {
+			l.newcomers.known[group.UID] = newcomer{shape: n.shape}
+		}
 		r.Pods = append(r.Pods, p)
 	}
 	if len(r.Pods) > 0 {
 		l.actor.actOnly(batchbound.Name, r.state(now, usage.Usage{}, false), r.podName)
 	}
+}
+
+// leaveOutHalfMade leaves out the groups of a pod that have not all of their files yet, and says whether there are any:
+// on cgroup v1 a group is made in one hierarchy after another. One that a kernel never gives all of them is for the tick.
+func (r *reading) leaveOutHalfMade(p *pod) (found bool) {
+	halfMade := func(group string) bool {
+		for _, setting := range r.Settings[group] {
+			if !setting.OK {
+				found = true
+				return true
+			}
+		}
+		return false
+	}
+	if halfMade(p.Key.Path) {
+		p.Bounds = nil
+	}
+	p.Unplaced = slices.DeleteFunc(p.Unplaced, func(u unplaced) bool { return halfMade(u.Path) })
+	return found
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (s *sensor) shapeOf(group cgroup.Pod) podShape {

@@ -194,6 +194,29 @@ func TestWithoutAHookAFastTickBoundsNewBatchContainers(t *testing.T) {
 	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 4096")
 }
 
+func TestAGroupThatIsHalfMadeIsBoundedOnceItIsWhole(t *testing.T) {
+	tree, placing := newTree(t), false
+	w := toldOf(t, aBatchPod(oneContainer, nil))
+	l := boundingLoop(t, tree, w, v1alpha1.ModeEnforce, &placing)
+	l.tick(at)
+	tree.free(batchGroup)
+	tree.free(batchGroup + "/" + workID)
+	file := filepath.Join(tree.host.FSRoot, batchGroup, workID, "memory.max")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	l.boundNewcomers(at.Add(fastTick))
+	l.settled(t, tree, batchGroup, "1, 100000 100000, 8192, 4096")
+	for _, c := range l.actor.changes {
+		if c.Outcome != v1alpha1.OutcomeApplied {
+			t.Errorf("%s of %s was %s: %s", c.Knob, c.Group, c.Outcome, c.Error)
+		}
+	}
+	tree.write(tree.host.FSRoot, batchGroup+"/"+workID+"/memory.max", "max\n") // nothing tells of it
+	l.boundNewcomers(at.Add(2 * fastTick))
+	l.settled(t, tree, batchGroup+"/"+workID, "1, 100000 100000, 8192, 4096")
+}
+
 func TestWithTheHookItsContainersAreLeftAlone(t *testing.T) {
 	tree, placing := newTree(t), true
 	w := toldOf(t, aBatchPod(oneContainer, nil))
@@ -325,7 +348,7 @@ func TestWhatIsRememberedOfPodsGoesWithThem(t *testing.T) {
 	}
 	l.boundNewcomers(at.Add(2 * time.Second))
 	l.tick(at.Add(2 * time.Second))
-	if len(l.actor.latest) != 0 || len(l.newcomers.done) != 0 {
-		t.Errorf("%d outcomes and %d pods are remembered of nothing", len(l.actor.latest), len(l.newcomers.done))
+	if len(l.actor.latest) != 0 || len(l.newcomers.known) != 0 {
+		t.Errorf("%d outcomes and %d pods are remembered of nothing", len(l.actor.latest), len(l.newcomers.known))
 	}
 }

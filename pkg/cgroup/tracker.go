@@ -94,8 +94,9 @@ func (t *Tracker) Latest() (groups Groups, changed bool, err error) {
 	return t.refresh(false)
 }
 
-// Changes tells that the kernel has events for Latest, at most once each pause, until ctx ends or the Tracker is
-// closed. Without inotify it never tells. Whoever is told may find that another call has taken the events already.
+// Changes tells that the kernel has events for Latest, a pause after the first of them: a container's group is made in
+// one hierarchy after another. It does so until ctx ends or the Tracker is closed, and without inotify never. Whoever is
+// told may find that another call has taken the events already.
 func (t *Tracker) Changes(ctx context.Context, pause time.Duration) <-chan struct{} {
 	changes := make(chan struct{})
 	if t.fd < 0 {
@@ -108,12 +109,12 @@ func (t *Tracker) Changes(ctx context.Context, pause time.Duration) <-chan struc
 	go func() {
 		for conn.Read(readable) == nil { // an error is that of Close
 			select {
-			case changes <- struct{}{}:
+			case <-time.After(pause):
 			case <-ctx.Done():
 				return
 			}
 			select {
-			case <-time.After(pause):
+			case changes <- struct{}{}:
 			case <-ctx.Done():
 				return
 			}
