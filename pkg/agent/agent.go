@@ -35,7 +35,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = journal.Close() }() // what was remembered is on the disk
+	defer func() { _ = journal.Close() }() // what was remembered is in the file
 	if n := journal.OtherBoot(); n > 0 {
 		o.Log.Info("the journal is of another boot: its groups are gone", "journal", journal.Path(), "originalsDropped", n)
 	}

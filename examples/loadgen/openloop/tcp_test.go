@@ -1,6 +1,7 @@
 package openloop
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -48,7 +49,7 @@ func TestAnArrivalIsTheKernelsAndNotTheReaders(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := reader.Read(buffer); n != 0 || err != io.EOF {
+	if n, err := reader.Read(buffer); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("Read() = %d, %v at the end, want EOF", n, err)
 	}
 }
