@@ -98,7 +98,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	hookOptions := o.hookOptions(host, capacity.MilliCPU, strategies, m)
 	keeper := newBranchKeeper(host)
-	hookOptions.BeforeStart = keeper.restore
+	if host.Driver == cgroup.Systemd {
+		hookOptions.BeforeStart = keeper.restore
+	}
 	hook := runtimehook.New(hookOptions)
 	l, err := newLoop(o, host, strategies, actuator, auditor, hook, keeper, watch, pub, node, m, alive)
 	if err != nil {

@@ -120,7 +120,7 @@ func (h *Hook) session(ctx context.Context) error {
 	if _, err := os.Stat(h.opts.SocketPath); err != nil {
 		return fmt.Errorf("finding the NRI socket (is NRI enabled in the container runtime?): %w", err)
 	}
-	s, err := stub.New(&plugin{h}, stub.WithPluginName(pluginName), stub.WithPluginIdx(pluginIndex),
+	s, err := stub.New(newPlugin(h), stub.WithPluginName(pluginName), stub.WithPluginIdx(pluginIndex),
 		stub.WithSocketPath(h.opts.SocketPath), stub.WithOnClose(func() { h.connected.Store(false) }))
 	if err != nil {
 		return fmt.Errorf("making the NRI plugin: %w", err)

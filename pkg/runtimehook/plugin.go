@@ -15,11 +15,23 @@ import (
 // Hook's own methods.
 type plugin struct{ hook *Hook }
 
+// holdingPlugin is called before containers start as well. The runtime asks a plugin for what its methods are, and
+// each call is a wait for a CPU.
+type holdingPlugin struct{ *plugin }
+
+// newPlugin is the plugin that does what h has to do, and no more.
+func newPlugin(h *Hook) any {
+	if h.opts.BeforeStart == nil || !h.opts.Enforce {
+		return &plugin{h}
+	}
+	return holdingPlugin{&plugin{h}}
+}
+
 var (
 	_ stub.SynchronizeInterface         = &plugin{}
 	_ stub.CreateContainerInterface     = &plugin{}
 	_ stub.PostCreateContainerInterface = &plugin{}
-	_ stub.StartContainerInterface      = &plugin{}
+	_ stub.StartContainerInterface      = holdingPlugin{}
 	_ stub.PostStartContainerInterface  = &plugin{}
 	_ stub.UpdateContainerInterface     = &plugin{}
 	_ stub.RemoveContainerInterface     = &plugin{}
@@ -135,9 +147,9 @@ func (p *plugin) PostCreateContainer(_ context.Context, pod *api.PodSandbox, c *
 
 // StartContainer holds a batch container back until the branch is as it should be: making the container's group may
 // have changed it. Past the time the container starts all the same: its own bounds are in force.
-func (p *plugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
+func (p holdingPlugin) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
 	h := p.hook
-	if h.opts.BeforeStart == nil || !h.opts.Enforce || !isBatch(pod) {
+	if !isBatch(pod) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)

@@ -373,6 +373,23 @@ func TestABatchContainerStartsAfterTheBranchWasSeenTo(t *testing.T) {
 	}
 }
 
+func TestTheRuntimeAsksBeforeAStartOnlyWhoHasSomethingToDoThen(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*Options)
+		want   bool
+	}{
+		"nothing to do":    {func(*Options) {}, false},
+		"only looks on":    {func(o *Options) { o.Enforce, o.BeforeStart = false, func(context.Context) {} }, false},
+		"keeps the branch": {func(o *Options) { o.BeforeStart = func(context.Context) {} }, true},
+	} {
+		o := testOptions()
+		row.change(&o)
+		if _, got := newPlugin(New(o)).(stub.StartContainerInterface); got != row.want {
+			t.Errorf("%s: asked is %v, want %v", name, got, row.want)
+		}
+	}
+}
+
 func testOptions() Options {
 	return Options{
 		Enforce: true, ContainerQuota: true, PIDs: 99, Timeout: 10 * time.Second, Fallback: Fallback{MilliCPU: 700, MemoryBytes: 1 << 28},
