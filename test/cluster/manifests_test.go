@@ -105,13 +105,14 @@ func makeChart(t *testing.T) string {
 	return chart
 }
 
-func helm(t *testing.T, args ...string) (string, error) {
+// helm is what it prints, and what is said beside that: go says there what it fetches to build it.
+func helm(t *testing.T, args ...string) (out, said string, err error) {
 	t.Helper()
 	var errs bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "../../hack/tool.sh", append([]string{"helm"}, args...)...)
 	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	return string(out) + errs.String(), err
+	b, err := cmd.Output()
+	return string(b), errs.String(), err
 }
 
 func helmed(t *testing.T, chart string, values ...string) map[string]*unstructured.Unstructured {
@@ -120,9 +121,9 @@ func helmed(t *testing.T, chart string, values ...string) map[string]*unstructur
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
-	out, err := helm(t, args...)
+	out, said, err := helm(t, args...)
 	if err != nil {
-		t.Fatalf("helm template: %v\n%s", err, out)
+		t.Fatalf("helm template: %v\n%s", err, said)
 	}
 	var objects []*unstructured.Unstructured
 	for text := range strings.SplitSeq(out, "\n---\n") {
@@ -178,9 +179,9 @@ func TestChartRefusesBadValues(t *testing.T) {
 		"agent.config.kind=Wrong":      "config",
 		"unknown=1":                    "unknown",
 	} {
-		out, err := helm(t, "template", "plimsoll", chart, "--set", value)
-		if err == nil || !strings.Contains(out, want) {
-			t.Errorf("--set %s: %v, want a refusal that names %s:\n%.500s", value, err, want, out)
+		_, said, err := helm(t, "template", "plimsoll", chart, "--set", value)
+		if err == nil || !strings.Contains(said, want) {
+			t.Errorf("--set %s: %v, want a refusal that names %s:\n%.500s", value, err, want, said)
 		}
 	}
 }

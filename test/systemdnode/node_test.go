@@ -51,7 +51,6 @@ func TestANodeOfSystemd(t *testing.T) {
 	t.Run("looks on with overlay observe", n.testObserve)
 	t.Run("protects with overlay enforce", n.testEnforce)
 	t.Run("bounds a batch container from its first instruction", n.testBatchPod)
-	t.Run("keeps batch off the cores of a service that asks", n.testCoreScheduling)
 	t.Run("is set again when systemd reads its units again", n.testDaemonReload)
 	t.Run("holds when the kubelet restarts", n.testKubeletRestart)
 	t.Run("is as before when Plimsoll is taken off", func(t *testing.T) { n.testUninstall(t, before) })
@@ -138,18 +137,7 @@ images: [{name: plimsoll-agent, newName: %s, newTag: %s}]
 	}
 	if overlay == "overlays/enforce" {
 		text += "configMapGenerator: [{name: plimsoll-agent, namespace: " + namespace + ", behavior: replace, files: [agent.yaml]}]\n"
-		config := lendingNothing(t)
-		if coreScheduling() {
-			component, err := filepath.Rel(dir, filepath.Join(manifests, "components/coresched"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			text += fmt.Sprintf("components: [%s]\n", component)
-			config += fmt.Sprintf("- name: coresched\n  mode: Enforce\n  args: {namespaces: [%s]}\n", metav1.NamespaceDefault)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lendingNothing(t, filepath.Join(dir, "agent.yaml"))
 	}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -162,9 +150,9 @@ images: [{name: plimsoll-agent, newName: %s, newTag: %s}]
 	t.Log(stamp(), overlay, "is installed")
 }
 
-// lendingNothing is the configuration that enforces with lending left to the test: an agent without a history of an
-// hour would take the offer away. It ends with the strategies.
-func lendingNothing(t *testing.T) string {
+// lendingNothing writes the configuration that enforces with lending left to the test: an agent without a history of an
+// hour would take the offer away.
+func lendingNothing(t *testing.T, name string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(manifests, "components/enforce/agent.yaml"))
 	if err != nil {
@@ -174,7 +162,9 @@ func lendingNothing(t *testing.T) string {
 	if text == string(b) {
 		t.Fatalf("the configuration that enforces has no lending:\n%s", b)
 	}
-	return text
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (n *node) setting(t *testing.T, group, file string) string {
