@@ -21,8 +21,6 @@ type counters struct {
 	at          time.Time
 	busyMicros  int64
 	classMicros map[string]int64
-	// stolenSeconds is what a virtual machine's host took of its CPUs' time.
-	stolenSeconds float64
 }
 
 // The classes of the timeline; what they do not use of the node's busy time is of the others.
@@ -50,15 +48,6 @@ func (m *meter) read() (counters, error) {
 		return counters{}, fmt.Errorf("reading the node's counters: %w", err)
 	}
 	now := counters{at: time.Now(), busyMicros: node.CPUBusyMicros.Value, classMicros: make(map[string]int64)}
-	proc, err := procfs.NewFS(m.host.ProcRoot)
-	if err != nil {
-		return counters{}, fmt.Errorf("reading what the host took: %w", err)
-	}
-	stat, err := proc.Stat()
-	if err != nil {
-		return counters{}, fmt.Errorf("reading what the host took: %w", err)
-	}
-	now.stolenSeconds = stat.CPUTotal.Steal
 	for class, group := range m.groups {
 		sample, err := m.reader.Read(group)
 		if err != nil {
@@ -81,9 +70,22 @@ func cores(from, to counters, class string) float64 {
 	return float64(used) / float64(to.at.Sub(from.at).Microseconds())
 }
 
-// stolenPercent is the share of all CPUs' time that the host took between two readings.
-func stolenPercent(from, to counters, cpus int) float64 {
-	return 100 * (to.stolenSeconds - from.stolenSeconds) / (to.at.Sub(from.at).Seconds() * float64(cpus))
+// stolenSeconds is what the host of a virtual machine has taken of its CPUs' time.
+func stolenSeconds(host cgroup.Host) (float64, error) {
+	proc, err := procfs.NewFS(host.ProcRoot)
+	if err != nil {
+		return 0, fmt.Errorf("reading what the host took: %w", err)
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("reading what the host took: %w", err)
+	}
+	return stat.CPUTotal.Steal, nil
+}
+
+// stolenPercent is the share of all CPUs' time that the host took.
+func stolenPercent(seconds float64, over time.Duration, cpus int) float64 {
+	return 100 * seconds / (over.Seconds() * float64(cpus))
 }
 
 // newPoint is the timeline's entry between two readings.

@@ -93,6 +93,10 @@ func (p probe) observe(ctx context.Context) (window, error) {
 	if err != nil {
 		return window{}, err
 	}
+	stolenBefore, err := stolenSeconds(p.meter.host)
+	if err != nil {
+		return window{}, err
+	}
 	first, err := p.meter.read()
 	if err != nil {
 		return window{}, err
@@ -110,6 +114,10 @@ func (p probe) observe(ctx context.Context) (window, error) {
 		measured.Timeline = append(measured.Timeline, newPoint(first.at, last, now))
 		last = now
 	}
+	stolen, err := stolenSeconds(p.meter.host)
+	if err != nil {
+		return window{}, err
+	}
 	after, err := p.batchStatus(ctx)
 	if err != nil {
 		return window{}, err
@@ -118,7 +126,7 @@ func (p probe) observe(ctx context.Context) (window, error) {
 	measured.Seconds = p.duration.Seconds()
 	measured.BatchCPUSeconds = cores(first, last, batchClass) * measured.Seconds
 	measured.OnlineCPUSeconds = cores(first, last, onlineClass) * measured.Seconds
-	measured.StolenPercent = stolenPercent(first, last, onlineCPUs())
+	measured.StolenPercent = stolenPercent(stolen-stolenBefore, last.at.Sub(first.at), onlineCPUs())
 	measured.NodeCPUPercent = 100 * cores(first, last, "") / float64(onlineCPUs())
 	if elapsed := after.AtUnixNano - before.AtUnixNano; elapsed > 0 {
 		measured.BatchWork = float64(after.Units-before.Units) * float64(p.duration) / float64(elapsed)

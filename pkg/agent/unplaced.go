@@ -163,9 +163,9 @@ func (b batchPod) containerBounds(name string, l limits) *qos.Bounds {
 // newcomers remembers of which batch pods the loop has seen to the limits.
 type newcomers struct {
 	told uint64
-	// known is each pod, by UID, and until the last of the times until which one is looked at again.
+	// known is each pod, by UID; again is true while one of them is to be looked at again.
 	known map[string]newcomer
-	until time.Time
+	again bool
 }
 
 // newcomer is the shape that a pod had, and until when it is looked at again: zero once all its groups were whole.
@@ -203,7 +203,7 @@ func (l *loop) boundNewcomers(now time.Time) {
 	}
 	told := l.sensor.pods.changes()
 	groups, changed, err := l.sensor.tracker.Latest()
-	if err != nil || !changed && told == l.newcomers.told && now.After(l.newcomers.until) {
+	if err != nil || !changed && told == l.newcomers.told && !l.newcomers.again {
 		return // an error is the next tick's, which reads everything
 	}
 	r := reading{Settings: map[string]map[qos.Knob]qos.Setting{}}
@@ -225,7 +225,7 @@ func (l *loop) boundNewcomers(now time.Time) {
 		p := pod{UID: group.UID, Info: info, Key: usage.GroupKey{Path: group.Path, ID: group.GroupID}}
 		l.sensor.readUnplaced(&r, &p, group, l.sensor.placed(group.UID, groups.BatchContainers))
 		if r.leaveOutHalfMade(&p) {
-			l.newcomers.until = latest(l.newcomers.until, n.until)
+			l.newcomers.again = true
 		} else {
 			l.newcomers.known[group.UID] = newcomer{shape: n.shape}
 		}
@@ -253,13 +253,6 @@ func (r *reading) leaveOutHalfMade(p *pod) (found bool) {
 	}
 	p.Unplaced = slices.DeleteFunc(p.Unplaced, func(u unplaced) bool { return halfMade(u.Path) })
 	return found
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 func (s *sensor) shapeOf(group cgroup.Pod) podShape {
