@@ -89,7 +89,7 @@ func (n *node) testStuckHook(t *testing.T, plain *corev1.Pod) {
 		o.Timeout, o.CgroupsPath = timeout, func(_, _ string) string { <-free; return "" }
 	})
 	defer stop()
-	defer close(free)
+	defer close(free) // not before the containers below are made, or refused
 	runtime := n.runtime(t)
 	eventually(t, "an online container of which the hook was asked", func(context.Context) (bool, error) {
 		_, asked := createContainer(t, runtime, sandboxOf(t, runtime, plain.Name), n.host.BatchBranch(), "online", hook)
@@ -105,7 +105,7 @@ func (n *node) testStuckHook(t *testing.T, plain *corev1.Pod) {
 	if err == nil || !strings.Contains(err.Error(), "must not run unbounded") {
 		t.Errorf("a batch container whose limits nobody told: %v, want a refusal that says so", err)
 	}
-	if took := time.Since(begin); took < timeout || took > 40*timeout {
-		t.Errorf("the refusal took %v, want %v and what the runtime takes itself", took, timeout)
+	if took := time.Since(begin); took < timeout {
+		t.Errorf("the refusal took %v, before the %v that a hook has", took, timeout)
 	}
 }
