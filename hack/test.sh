@@ -126,17 +126,30 @@ stage_systemd() {
     programs+=("$PWD/bin/$name")
   done
   go build -o bin/vmrun ./test/vm
+  (systemd_node systemd .cache/vm -modules overlay,veth)
+  # With core scheduling, which no packaged kernel has.
+  if grep -qsx CONFIG_VIRTIO_NET=y .cache/vm-source/config; then
+    (systemd_node systemd-source .cache/vm-source -modules= -threads 2)
+  else
+    not_covered "core scheduling with an agent: no kernel for it: hack/vm-kernel.sh --from-source builds one, in some minutes"
+  fi
+}
+
+# systemd_node RESULTS KERNEL FLAG-OF-VMRUN... runs one such guest with a control plane of its own, which is taken down when
+# the shell that this runs in ends.
+systemd_node() {
+  local stage=$1 kernel=$PWD/$2 port=$((20000 + RANDOM % 9000))
+  shift 2
   # Not a local of the function: it is gone when the trap runs.
   systemd_dir=$(mktemp -d /tmp/plimsoll-test-XXXXXX)
   trap 'bin/plimsoll-local down --dir "$systemd_dir/cluster"; rm -rf "$systemd_dir"' EXIT
   go build -o "$systemd_dir/work" ./test/systemdnode/testdata/work
   programs+=("$systemd_dir/work")
-  local port=$((20000 + RANDOM % 9000))
   while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
     port=$((20000 + RANDOM % 9000))
   done
   bin/plimsoll-local up --control-plane-only --dir "$systemd_dir/cluster" --port "$port"
-  go_tests systemd testname -timeout 12m -p 1 -exec "$PWD/bin/vmrun -kernel $PWD/.cache/vm -systemd -network -memory 3072 -timeout 13m -modules overlay,veth \
+  go_tests "$stage" testname -timeout 12m -p 1 -exec "$PWD/bin/vmrun -kernel $kernel $* -systemd -network -memory 3072 -timeout 13m \
     -programs $(IFS=,; echo "${programs[*]}") -files $systemd_dir/cluster/kubeconfig=/etc/kubernetes/admin.conf,$PWD/manifests=/manifests" ./test/systemdnode
 }
 

@@ -8,7 +8,7 @@
 #
 # --from-source builds Debian's sources of the same version with the options in hack/vm-kernel.config: core
 # scheduling (CONFIG_SCHED_CORE) above all, which the strategy coresched needs and Debian leaves out. It needs
-# gcc, make, flex, bison, bc and libelf-dev, 3 GB in DIR's parent while it runs, and about five minutes on two cores: JOBS=N
+# gcc, make, flex, bison, bc and libelf-dev, 3 GB in DIR's parent while it runs, and some ten minutes on two cores: JOBS=N
 # says how many compilers run at once, two when not given.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -51,6 +51,7 @@ func TestANodeOfSystemd(t *testing.T) {
 	t.Run("looks on with overlay observe", n.testObserve)
 	t.Run("protects with overlay enforce", n.testEnforce)
 	t.Run("bounds a batch container from its first instruction", n.testBatchPod)
+	t.Run("keeps batch off the cores of a service that asks", n.testCoreScheduling)
 	t.Run("is set again when systemd reads its units again", n.testDaemonReload)
 	t.Run("holds when the kubelet restarts", n.testKubeletRestart)
 	t.Run("is as before when Plimsoll is taken off", func(t *testing.T) { n.testUninstall(t, before) })
@@ -137,7 +138,18 @@ images: [{name: plimsoll-agent, newName: %s, newTag: %s}]
 	}
 	if overlay == "overlays/enforce" {
 		text += "configMapGenerator: [{name: plimsoll-agent, namespace: " + namespace + ", behavior: replace, files: [agent.yaml]}]\n"
-		lendingNothing(t, filepath.Join(dir, "agent.yaml"))
+		config := lendingNothing(t)
+		if coreScheduling() {
+			component, err := filepath.Rel(dir, filepath.Join(manifests, "components/coresched"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += fmt.Sprintf("components: [%s]\n", component)
+			config += fmt.Sprintf("- name: coresched\n  mode: Enforce\n  args: {namespaces: [%s]}\n", metav1.NamespaceDefault)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -150,9 +162,9 @@ images: [{name: plimsoll-agent, newName: %s, newTag: %s}]
 	t.Log(stamp(), overlay, "is installed")
 }
 
-// lendingNothing writes the configuration that enforces with lending left to the test: an agent without a history of an
-// hour would take the offer away.
-func lendingNothing(t *testing.T, name string) {
+// lendingNothing is the configuration that enforces with lending left to the test: an agent without a history of an
+// hour would take the offer away. It ends with the strategies.
+func lendingNothing(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(manifests, "components/enforce/agent.yaml"))
 	if err != nil {
@@ -162,9 +174,7 @@ func lendingNothing(t *testing.T, name string) {
 	if text == string(b) {
 		t.Fatalf("the configuration that enforces has no lending:\n%s", b)
 	}
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return text
 }
 
 func (n *node) setting(t *testing.T, group, file string) string {

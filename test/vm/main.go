@@ -30,10 +30,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
+
+// configFile is how a kernel was built, in the folder that hack/vm-kernel.sh made of it.
+const configFile = "config"
 
 // Exit statuses of our own; any other is the program's.
 const (
@@ -120,7 +124,7 @@ func (c contents) pack(j *job, program string) ([]packed, error) {
 	files := []packed{{host: program, guest: programPath, mode: 0o755}}
 	j.Systemd, j.Network = c.systemd, c.network
 	modules := strings.FieldsFunc(c.modules, isComma)
-	if c.network {
+	if c.network && !builtIn(c.kernel, "CONFIG_VIRTIO_NET") {
 		modules = append([]string{"failover", "net_failover", "virtio_net"}, modules...)
 	}
 	for _, name := range modules {
@@ -165,11 +169,17 @@ func (c contents) pack(j *job, program string) ([]packed, error) {
 
 func isComma(r rune) bool { return r == ',' }
 
+// builtIn says whether the kernel in dir has an option in itself: as a module, and where nobody knows, it has not.
+func builtIn(dir, option string) bool {
+	b, err := os.ReadFile(filepath.Join(dir, configFile))
+	return err == nil && slices.Contains(strings.Split(string(b), "\n"), option+"=y")
+}
+
 // kernelConfig is how the kernel was built, put where distributions have it: tests ask it what they must find.
 // A kernel of unknown release has none.
 func kernelConfig(dir string) []packed {
 	b, err := os.ReadFile(filepath.Join(dir, "release"))
-	config := filepath.Join(dir, "config")
+	config := filepath.Join(dir, configFile)
 	if _, statErr := os.Stat(config); err != nil || statErr != nil {
 		return nil
 	}

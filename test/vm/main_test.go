@@ -21,3 +21,29 @@ func TestTheGuestHasItsKernelsConfigurationWhereItIsLookedFor(t *testing.T) {
 		t.Errorf("a kernel without a configuration has one: %+v", got)
 	}
 }
+
+func TestAKernelWithANetworkInItselfNeedsNoModuleForIt(t *testing.T) {
+	modules := func(config string) []string {
+		t.Helper()
+		dir := t.TempDir()
+		if config != "" {
+			write(t, dir+"/config", config)
+		}
+		var j job
+		if _, err := (contents{kernel: dir, network: true, modules: "veth"}).pack(&j, "work"); err != nil {
+			t.Fatal(err)
+		}
+		return j.Modules
+	}
+	all := []string{"/modules/failover.ko", "/modules/net_failover.ko", "/modules/virtio_net.ko", "/modules/veth.ko"}
+	for config, want := range map[string][]string{
+		"":                                     all,
+		"CONFIG_NET=y\nCONFIG_VIRTIO_NET=m\n":  all,
+		"# CONFIG_VIRTIO_NET=y\n":              all,
+		"CONFIG_NET=y\nCONFIG_VIRTIO_NET=y\n#": all[3:],
+	} {
+		if diff := cmp.Diff(want, modules(config)); diff != "" {
+			t.Errorf("modules of %q (-want +got):\n%s", config, diff)
+		}
+	}
+}

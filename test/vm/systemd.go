@@ -118,7 +118,7 @@ func libraries(name string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what %s is linked with: %w", name, err)
 	}
-	defer f.Close() //nolint:errcheck // read-only
+	defer f.Close()
 	var found []string
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
