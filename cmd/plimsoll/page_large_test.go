@@ -91,6 +91,16 @@ func TestThePageOfALargeFleetIsSmallAndQuick(t *testing.T) {
 	if elements := inPage[int](t, ctx, `document.querySelectorAll("*").length`); elements > mostElements {
 		t.Errorf("the page has %d elements to lay out, more than %d", elements, mostElements)
 	}
+	const laidOut = `document.querySelector("#nodes tbody tr").checkVisibility({ contentVisibilityAuto: true })`
+	if inPage[bool](t, ctx, laidOut) {
+		t.Error("the table of the nodes is laid out before it is in sight")
+	}
+	// A person who filters has it in sight.
+	if !inPage[bool](t, ctx, `(async () => { document.getElementById("nodes-filter").scrollIntoView();
+		for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+		return `+laidOut+`; })()`) {
+		t.Error("the table of the nodes is in sight and not laid out")
+	}
 	// What a filter takes until it is laid out.
 	filtered := time.Duration(inPage[float64](t, ctx, `(() => { const f = document.getElementById("nodes-filter"), begin = performance.now(); f.value = "node-0003"; f.dispatchEvent(new Event("input"));
 		document.body.getBoundingClientRect(); return performance.now() - begin; })()`) * float64(time.Millisecond))
