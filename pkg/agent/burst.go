@@ -35,7 +35,7 @@ func (s *sensor) readBurst(r *reading, p *pod, group cgroup.Pod) {
 	}
 	read(group.Path)
 	var ofPod usage.Reading // the pod's own limit may be what stops a container
-	if sample, err := s.reader.ReadHarm(group.Path); err == nil {
+	if sample, err := s.reader.ReadOnly(group.Path, cgroup.Throttling); err == nil {
 		ofPod = s.bursts.add(r, sample)
 	}
 	for _, c := range group.Containers {
@@ -46,7 +46,7 @@ func (s *sensor) readBurst(r *reading, p *pod, group cgroup.Pod) {
 			p.Containers = append(p.Containers, c.Path)
 		}
 		read(c.Path)
-		if sample, err := s.reader.ReadHarm(c.Path); err == nil {
+		if sample, err := s.reader.ReadOnly(c.Path, cgroup.Throttling); err == nil {
 			own := s.bursts.add(r, sample)
 			if r.Throttled == nil {
 				r.Throttled = map[string]usage.Reading{}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
 	"github.com/plimsoll/plimsoll/pkg/usage"
 )
@@ -29,8 +30,10 @@ type harmWatch struct {
 	// rest is what of the pods' CPU use is neither online's nor the branch's, and system what is outside pods, as
 	// of the last full tick: fast ticks do not read them.
 	rest, system usage.Reading
-	// online are the pods that are watched.
-	online []usage.GroupKey
+	// online is the pods that are watched, as of the last full tick.
+	online []usage.HarmSample
+	// unlimited are those that no quota of their own has ever been able to stop.
+	unlimited map[usage.GroupKey]bool
 }
 
 // full adds what a full tick read to what strategies see.
@@ -39,12 +42,15 @@ func (w *harmWatch) full(now time.Time, r *reading, classes []v1alpha1.ClassUtil
 	s.CPU.BatchMilliCPU, _ = useOf(classes, v1alpha1.ClassBatch)
 	s.CPU.OnlineMilliCPU, _ = useOf(classes, v1alpha1.ClassLatencySensitive)
 	s.CPU.SystemMilliCPU, _ = useOf(classes, v1alpha1.ClassSystem)
-	samples := make([]usage.HarmSample, 0, len(r.Pods))
+	if w.unlimited == nil {
+		w.unlimited = map[usage.GroupKey]bool{}
+	}
+	clear(w.unlimited)
 	w.online = w.online[:0]
 	for _, p := range r.Pods {
 		if g := r.sampleOf(p.Key, p.sample); g != nil && p.Info.Class == v1alpha1.ClassLatencySensitive {
-			w.online = append(w.online, p.Key)
-			samples = append(samples, harmSample(*g))
+			w.online = append(w.online, harmSample(*g))
+			w.unlimited[p.Key] = g.Periods == usage.Of(0)
 		}
 	}
 	w.at, w.pods, w.branch = now, cpuOf(r.sampleOf(r.Kubepods, 0)), usage.Of(0)
@@ -59,15 +65,15 @@ func (w *harmWatch) full(now time.Time, r *reading, classes []v1alpha1.ClassUtil
 	}
 	w.fullAt, w.fullPods, w.fullBranch = now, w.pods, w.branch
 	node := usage.NodeCPU{CapacityMilliCPU: r.Capacity.MilliCPU, BatchMilliCPU: s.CPU.BatchMilliCPU}
-	return withHarm(s, samples, w.baselines.Add(harmRule(), now, node, samples))
+	return withHarm(s, w.online, w.baselines.Add(harmRule(), now, node, w.online))
 }
 
 // fast reads again what tells of harm and returns what strategies see in a fast tick. It returns false where
 // nothing new could be read.
-func (w *harmWatch) fast(now time.Time, r *reading, read func(group string) (usage.GroupSample, error), s qos.State) (qos.State, bool) {
+func (w *harmWatch) fast(now time.Time, r *reading, read readGroup, s qos.State) (qos.State, bool) {
 	elapsed := now.Sub(w.at)
-	pods, errPods := read(r.Kubepods.Path)
-	branch, errBranch := read(r.Branch.Path)
+	pods, errPods := read(r.Kubepods.Path, cgroup.CPUTime)
+	branch, errBranch := read(r.Branch.Path, cgroup.CPUTime)
 	if errPods != nil || errBranch != nil || elapsed <= 0 {
 		return s, false // vanished: the next full tick finds out
 	}
@@ -79,9 +85,17 @@ func (w *harmWatch) fast(now time.Time, r *reading, read func(group string) (usa
 		s.CPU.OnlineMilliCPU = usage.Of(max(0, inPods.Value-inBranch.Value-w.rest.Value))
 	}
 	samples := make([]usage.HarmSample, 0, len(w.online))
-	for _, key := range w.online {
-		if g, err := read(key.Path); err == nil && g.Key == key {
-			samples = append(samples, harmSample(g))
+	for _, was := range w.online {
+		counters := cgroup.CPUPressure | cgroup.CPUTime
+		if !w.unlimited[was.Key] {
+			counters |= cgroup.Throttling
+		}
+		if g, err := read(was.Key.Path, counters); err == nil && g.Key == was.Key {
+			next := harmSample(g)
+			if w.unlimited[was.Key] {
+				next.ThrottledMicros = was.ThrottledMicros
+			}
+			samples = append(samples, next)
 		}
 	}
 	return withHarm(s, samples, w.baselines.Look(harmRule(), now, samples)), true
@@ -130,7 +144,17 @@ func (l *loop) actFast(now time.Time) {
 	if !hasBatch || !wanted || l.failures > 0 {
 		return
 	}
-	if s, ok := l.harm.fast(now, &l.last, l.sensor.reader.ReadHarm, l.lastState); ok {
+	if l.pressure.read == nil {
+		l.pressure.read = map[string]usage.GroupSample{}
+	}
+	read := func(group string, counters cgroup.Counters) (usage.GroupSample, error) {
+		s, err := l.sensor.reader.ReadOnly(group, counters)
+		if err == nil && counters&cgroup.CPUPressure != 0 {
+			l.pressure.read[group] = s
+		}
+		return s, err
+	}
+	if s, ok := l.harm.fast(now, &l.last, read, l.lastState); ok {
 		l.actor.act(s, l.last.podName, l.wrote)
 	}
 }

@@ -10,7 +10,9 @@ import (
 
 	"github.com/plimsoll/plimsoll/pkg/actuate"
 	"github.com/plimsoll/plimsoll/pkg/api/v1alpha1"
+	"github.com/plimsoll/plimsoll/pkg/cgroup"
 	"github.com/plimsoll/plimsoll/pkg/qos"
+	"github.com/plimsoll/plimsoll/pkg/usage"
 )
 
 // load is a tree whose counters grow as a node's do, second by second.
@@ -171,5 +173,29 @@ func TestOnlyWhatStillIsIsPretended(t *testing.T) {
 	}
 	if s.Groups[0].Settings != nil {
 		t.Error("the State itself was changed")
+	}
+}
+
+func TestFastTicksReadThrottlingOfPodsThatAQuotaCanStop(t *testing.T) {
+	for _, tt := range []struct {
+		stat string
+		want cgroup.Counters
+	}{
+		{"usage_usec 5\n", cgroup.CPUPressure | cgroup.CPUTime | cgroup.Throttling}, // not known
+		{"usage_usec 5\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n", cgroup.CPUPressure | cgroup.CPUTime},
+		{"usage_usec 5\nnr_periods 9\nnr_throttled 0\nthrottled_usec 0\n", cgroup.CPUPressure | cgroup.CPUTime | cgroup.Throttling},
+	} {
+		tree := newLoad(t)
+		tree.write(tree.host.FSRoot, onlinePod+"/cpu.stat", tt.stat)
+		l := newTestLoop(t, tree.aTree, v1alpha1.ModeObserve)
+		l.tick(at)
+		read := map[string]cgroup.Counters{}
+		l.harm.fast(at.Add(fastTick), &l.last, func(group string, counters cgroup.Counters) (usage.GroupSample, error) {
+			read[group] = counters
+			return l.sensor.reader.ReadOnly(group, counters)
+		}, l.lastState)
+		if got := read["/"+onlinePod]; got != tt.want {
+			t.Errorf("with %q a fast tick reads %b of the pod, want %b", tt.stat, got, tt.want)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func (s *sensor) limited(own *usage.GroupSample, uid string, group cgroup.Pod) [
 		if of, ok := s.pods.podOfContainer(c.ID); !ok || of != uid {
 			continue // the sandbox
 		}
-		if sample, err := s.reader.ReadHarm(c.Path); err == nil { // else it has ended
+		if sample, err := s.reader.ReadOnly(c.Path, cgroup.Throttling); err == nil { // else it has ended
 			all = append(all, &sample)
 		}
 	}

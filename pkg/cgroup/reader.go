@@ -30,10 +30,27 @@ const (
 	fileIOOperations
 	filePIDs
 	fileCount
-	// fileFastCount is how many of them, from the first, a fast reading reads, and fileHarmCount one that
-	// tells of harm to a single group.
-	fileFastCount = fileIOPressure + 1
-	fileHarmCount = fileThrottling + 1
+)
+
+// Counters is a set of the counters of a group: each costs a system call or two.
+type Counters uint
+
+// The counters of a usage.GroupSample, by the files that hold them.
+const (
+	// CPUPressure, MemoryPressure and IOPressure are PSI. A host whose groups have none tells nothing of them.
+	CPUPressure Counters = 1 << iota
+	MemoryPressure
+	IOPressure
+	CPUTime
+	// Throttling is in one file with CPU time on v2, and each is read with the other there.
+	Throttling
+	Memory
+	IO
+	PIDs
+	allCounters = 1<<iota - 1
+
+	// Pressure is that of all resources.
+	Pressure = CPUPressure | MemoryPressure | IOPressure
 )
 
 // lookAgainEvery is the most readings that go by before a file that was not there is looked for again. The
@@ -108,20 +125,10 @@ func NewReader(h Host) *Reader {
 
 // Read reads all counters of a group. A counter that the kernel does not have for it is not OK. The
 // error is fs.ErrNotExist when the group has vanished: then nothing about it is known.
-func (r *Reader) Read(group string) (usage.GroupSample, error) { return r.read(group, fileCount) }
+func (r *Reader) Read(group string) (usage.GroupSample, error) { return r.ReadOnly(group, allCounters) }
 
-// ReadFast reads the counters that tell of harm within a tenth of a second: PSI. The others are not OK. On
-// a host whose groups have none it reads nothing, so such a host learns of harm only from full readings.
-func (r *Reader) ReadFast(group string) (usage.GroupSample, error) {
-	return r.read(group, fileFastCount)
-}
-
-// ReadHarm reads what ReadFast reads, CPU time and throttling.
-func (r *Reader) ReadHarm(group string) (usage.GroupSample, error) {
-	return r.read(group, fileHarmCount)
-}
-
-func (r *Reader) read(group string, files int) (usage.GroupSample, error) {
+// ReadOnly reads these counters of a group, for looks that are so frequent that it matters. The others are not OK.
+func (r *Reader) ReadOnly(group string, counters Counters) (usage.GroupSample, error) {
 	// A held file of a group that was removed answers ENODEV; the path may by now be another group.
 	for attempt := 0; ; attempt++ {
 		g, err := r.openGroup(group)
@@ -129,7 +136,7 @@ func (r *Reader) read(group string, files int) (usage.GroupSample, error) {
 			return usage.GroupSample{}, fmt.Errorf("opening cgroup %s: %w", group, err)
 		}
 		s := usage.GroupSample{Key: usage.GroupKey{Path: group, ID: g.id}}
-		if err = r.sample(g, files, &s); err == nil {
+		if err = r.sample(g, counters, &s); err == nil {
 			return s, nil
 		}
 		r.Forget(group)
@@ -238,30 +245,46 @@ func (r *Reader) number(g *openGroup, file int, err *error) usage.Reading {
 	return usage.Reading{Value: v, OK: ok}
 }
 
-// sample reads the first files of a group into s.
-func (r *Reader) sample(g *openGroup, files int, s *usage.GroupSample) (err error) {
-	s.CPUSomeMicros, s.CPUFullMicros = parsePSI(r.bytes(g, fileCPUPressure, &err))
-	s.MemorySomeMicros, s.MemoryFullMicros = parsePSI(r.bytes(g, fileMemoryPressure, &err))
-	s.IOSomeMicros, s.IOFullMicros = parsePSI(r.bytes(g, fileIOPressure, &err))
-	if files == fileFastCount {
-		return err
+// sample reads counters of a group into s.
+func (r *Reader) sample(g *openGroup, counters Counters, s *usage.GroupSample) (err error) {
+	if counters&CPUPressure != 0 {
+		s.CPUSomeMicros, s.CPUFullMicros = parsePSI(r.bytes(g, fileCPUPressure, &err))
 	}
+	if counters&MemoryPressure != 0 {
+		s.MemorySomeMicros, s.MemoryFullMicros = parsePSI(r.bytes(g, fileMemoryPressure, &err))
+	}
+	if counters&IOPressure != 0 {
+		s.IOSomeMicros, s.IOFullMicros = parsePSI(r.bytes(g, fileIOPressure, &err))
+	}
+	r.sampleCPU(g, counters, s, &err)
+	if counters&Memory != 0 {
+		r.sampleMemory(g, s, &err)
+	}
+	if counters&IO != 0 {
+		r.sampleIO(g, s, &err)
+	}
+	if counters&PIDs != 0 {
+		s.PIDs = r.number(g, filePIDs, &err)
+	}
+	return err
+}
+
+func (r *Reader) sampleCPU(g *openGroup, counters Counters, s *usage.GroupSample, err *error) {
 	if r.host.Mode == V2 {
-		parseFields(r.bytes(g, fileCPU, &err), field{"usage_usec", &s.CPUMicros}, field{"nr_periods", &s.Periods},
-			field{"nr_throttled", &s.ThrottledPeriods}, field{"throttled_usec", &s.ThrottledMicros})
-	} else {
-		s.CPUMicros = fromNanos(r.number(g, fileCPU, &err))
-		parseFields(r.bytes(g, fileThrottling, &err), field{"nr_periods", &s.Periods},
+		if counters&(CPUTime|Throttling) != 0 {
+			parseFields(r.bytes(g, fileCPU, err), field{"usage_usec", &s.CPUMicros}, field{"nr_periods", &s.Periods},
+				field{"nr_throttled", &s.ThrottledPeriods}, field{"throttled_usec", &s.ThrottledMicros})
+		}
+		return
+	}
+	if counters&CPUTime != 0 {
+		s.CPUMicros = fromNanos(r.number(g, fileCPU, err))
+	}
+	if counters&Throttling != 0 {
+		parseFields(r.bytes(g, fileThrottling, err), field{"nr_periods", &s.Periods},
 			field{"nr_throttled", &s.ThrottledPeriods}, field{"throttled_time", &s.ThrottledMicros})
 		s.ThrottledMicros = fromNanos(s.ThrottledMicros)
 	}
-	if files == fileHarmCount {
-		return err
-	}
-	r.sampleMemory(g, s, &err)
-	r.sampleIO(g, s, &err)
-	s.PIDs = r.number(g, filePIDs, &err)
-	return err
 }
 
 func (r *Reader) sampleMemory(g *openGroup, s *usage.GroupSample, err *error) {

@@ -142,19 +142,37 @@ func TestTheReaderReadsEachMode(t *testing.T) {
 	})
 }
 
-func TestAFastReadingHasPressureOnly(t *testing.T) {
+func TestAReadingOfSomeCountersHasNoOthers(t *testing.T) {
 	all := v2Sample()
-	want := usage.GroupSample{
-		CPUSomeMicros: all.CPUSomeMicros, MemorySomeMicros: all.MemorySomeMicros, IOSomeMicros: all.IOSomeMicros,
-		CPUFullMicros: all.CPUFullMicros, MemoryFullMicros: all.MemoryFullMicros, IOFullMicros: all.IOFullMicros,
-	}
-	got, err := newReader(t, v2(t)).ReadFast("/g")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want.Key = got.Key
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("sample (-want +got):\n%s", diff)
+	cpu := usage.GroupSample{CPUMicros: all.CPUMicros, Periods: all.Periods, ThrottledPeriods: all.ThrottledPeriods, ThrottledMicros: all.ThrottledMicros}
+	for _, tt := range []struct {
+		name     string
+		counters Counters
+		want     usage.GroupSample
+	}{
+		{"nothing", 0, usage.GroupSample{}},
+		{"CPU pressure", CPUPressure, usage.GroupSample{CPUSomeMicros: all.CPUSomeMicros, CPUFullMicros: all.CPUFullMicros}},
+		{"memory and I/O pressure", MemoryPressure | IOPressure, usage.GroupSample{
+			MemorySomeMicros: all.MemorySomeMicros, MemoryFullMicros: all.MemoryFullMicros, IOSomeMicros: all.IOSomeMicros, IOFullMicros: all.IOFullMicros,
+		}},
+		{"CPU time, which is in one file with throttling", CPUTime, cpu},
+		{"throttling", Throttling, cpu},
+		{"memory", Memory, usage.GroupSample{
+			MemoryCurrentBytes: all.MemoryCurrentBytes, WorkingSetBytes: all.WorkingSetBytes, AnonBytes: all.AnonBytes, FileBytes: all.FileBytes,
+			MemoryLowEvents: all.MemoryLowEvents, MemoryHighEvents: all.MemoryHighEvents, MemoryMaxEvents: all.MemoryMaxEvents,
+			MemoryOOMEvents: all.MemoryOOMEvents, MemoryOOMKillEvents: all.MemoryOOMKillEvents,
+		}},
+		{"I/O and tasks", IO | PIDs, usage.GroupSample{IOReadBytes: all.IOReadBytes, IOWriteBytes: all.IOWriteBytes, IOReads: all.IOReads, IOWrites: all.IOWrites, PIDs: all.PIDs}},
+		{"all", allCounters, all},
+	} {
+		got, err := newReader(t, v2(t)).ReadOnly("/g", tt.counters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.want.Key = got.Key
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 

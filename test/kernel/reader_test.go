@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -154,6 +155,27 @@ func TestPressureIsReadWhereTheKernelHasIt(t *testing.T) {
 		s := read(t, r, group)
 		return s.CPUSomeMicros.OK && s.MemorySomeMicros.OK && s.IOSomeMicros.OK && s.CPUSomeMicros.Value > before.CPUSomeMicros.Value+100_000
 	})
+}
+
+// Fast ticks of the agent look at a pod only where tasks of its tier have waited.
+func TestWhenAPodWaitsSoDoesItsTier(t *testing.T) {
+	tr := newTree(t)
+	needs(t, tr.Mode != cgroup.V1 && exists("/proc/pressure/cpu"), "PSI of groups", 4, 20)
+	pod := tr.bestEffortPod()
+	tier := path.Dir(pod)
+	tr.confine(lastCPU(t))
+	r := newReader(t, tr.Host)
+	p := tr.start(pod)
+	p.tell("spin", 2) // two threads on one CPU: one of them always waits
+	for range 20 {
+		tierBefore, podBefore := read(t, r, tier), read(t, r, pod)
+		eventually(t, "the pod waits for a quarter of a tenth of a second", func() bool {
+			return read(t, r, pod).CPUSomeMicros.Value >= podBefore.CPUSomeMicros.Value+25_000
+		})
+		if now := read(t, r, tier); now.CPUSomeMicros.Value <= tierBefore.CPUSomeMicros.Value {
+			t.Fatalf("the pod waited for 25 ms, and the pressure of its tier stayed at %d us", now.CPUSomeMicros.Value)
+		}
+	}
 }
 
 // A host that has no v2 hierarchy has no pressure of groups; this one does as if.

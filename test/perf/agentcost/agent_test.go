@@ -38,10 +38,25 @@ const (
 // BenchmarkAgentCost runs the real agent in mode Observe against a real API server, on 150 real pods' groups
 // with the agent's own ticks: everything each second, pressure each tenth of one. What it reports is the CPU time
 // of the process in thousandths of a core and its memory, from /proc; the targets are 30 and 48 MiB.
+//
+// Idle pods' groups are empty. Where they wait, tasks of one pod of each tier wait for a CPU in every tenth of a second,
+// and batch does, so that all that a fast tick may read of CPUs is read.
 func BenchmarkAgentCost(b *testing.B) {
+	b.Run("idle", func(b *testing.B) { agentCost(b, false) })
+	b.Run("waiting", func(b *testing.B) { agentCost(b, true) })
+}
+
+func agentCost(b *testing.B, waiting bool) {
 	tr := newNodeTree(b)
 	kubeconfig := controlPlane(b)
-	populate(b, tr, kubeconfig, pods)
+	containers := populate(b, tr, kubeconfig, pods)
+	if waiting {
+		batch := fmt.Sprintf("%s/%064x", tr.BatchBranch(), 1000)
+		tr.make(batch)
+		for _, group := range []string{containers[0], containers[1], batch} { // the first is BestEffort
+			startSelf(b, tr, group, waits)
+		}
+	}
 	agent := startAgent(b, tr, kubeconfig)
 	<-time.After(warmUp) // not for a condition: how long is what is measured
 	for b.Loop() {

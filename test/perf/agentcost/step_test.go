@@ -21,12 +21,19 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/qos"
 )
 
-// spinnerVariable makes this test binary a process that is as busy as it is told.
-const spinnerVariable = "PLIMSOLL_PERF_SPINNER"
+// spinnerVariable makes this test binary a process that is as busy as it is told, or one whose threads wait for one another.
+const (
+	spinnerVariable = "PLIMSOLL_PERF_SPINNER"
+	spins, waits    = "spins", "waits"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(spinnerVariable) != "" {
+	switch os.Getenv(spinnerVariable) {
+	case spins:
 		spinAsTold(os.Stdin)
+		return
+	case waits:
+		waitForOneAnother(os.Stdin)
 		return
 	}
 	os.Exit(m.Run())
@@ -60,17 +67,49 @@ func spinAsTold(orders io.Reader) {
 	}
 }
 
+// waitForOneAnother wakes twice as many threads as there are CPUs twenty times a second, for a millisecond each, until its
+// input ends.
+func waitForOneAnother(input io.Reader) {
+	threads := 2 * runtime.NumCPU()
+	runtime.GOMAXPROCS(threads)
+	go func() {
+		for range time.Tick(50 * time.Millisecond) {
+			for range threads {
+				go func() {
+					for began := time.Now(); time.Since(began) < time.Millisecond; {
+					}
+				}()
+			}
+		}
+	}()
+	_, _ = io.Copy(io.Discard, input) // it has no other end
+}
+
 // startSpinner runs a spinner in a group; the returned function gives it an order.
 func startSpinner(tb testing.TB, tr *nodeTree, group string) (order func(busy bool)) {
+	tb.Helper()
+	input := startSelf(tb, tr, group, spins)
+	return func(busy bool) {
+		line := "0\n"
+		if busy {
+			line = "1\n"
+		}
+		if _, err := io.WriteString(input, line); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// startSelf runs this binary in a group, as what it is told, with a pipe to it.
+func startSelf(tb testing.TB, tr *nodeTree, group, as string) (input io.WriteCloser) {
 	tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	spinner := exec.Command(self)
-	spinner.Env = append(os.Environ(), spinnerVariable+"=1")
-	input, err := spinner.StdinPipe()
-	if err != nil {
+	spinner.Env = append(os.Environ(), spinnerVariable+"="+as)
+	if input, err = spinner.StdinPipe(); err != nil {
 		tb.Fatal(err)
 	}
 	if err := spinner.Start(); err != nil {
@@ -85,15 +124,7 @@ func startSpinner(tb testing.TB, tr *nodeTree, group string) (order func(busy bo
 			tb.Fatal(err)
 		}
 	}
-	return func(busy bool) {
-		line := "0\n"
-		if busy {
-			line = "1\n"
-		}
-		if _, err := io.WriteString(input, line); err != nil {
-			tb.Fatal(err)
-		}
-	}
+	return input
 }
 
 // stepConfig has the quota lowered as by default, and raised again as soon as may be: the benchmark waits for that.
