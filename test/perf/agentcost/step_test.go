@@ -107,20 +107,20 @@ func startSelf(tb testing.TB, tr *nodeTree, group, as string) (input io.WriteClo
 	if err != nil {
 		tb.Fatal(err)
 	}
-	spinner := exec.Command(self)
-	spinner.Env = append(os.Environ(), spinnerVariable+"="+as)
-	if input, err = spinner.StdinPipe(); err != nil {
+	process := exec.Command(self)
+	process.Env = append(os.Environ(), spinnerVariable+"="+as)
+	if input, err = process.StdinPipe(); err != nil {
 		tb.Fatal(err)
 	}
-	if err := spinner.Start(); err != nil {
+	if err := process.Start(); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		_ = spinner.Process.Kill() // it may have ended
-		_ = spinner.Wait()         // killed: there is no other outcome
+		_ = process.Process.Kill() // it may have ended
+		_ = process.Wait()         // killed: there is no other outcome
 	})
 	for _, h := range tr.hierarchies {
-		if err := os.WriteFile(filepath.Join(h, group, "cgroup.procs"), []byte(strconv.Itoa(spinner.Process.Pid)), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(h, group, "cgroup.procs"), []byte(strconv.Itoa(process.Process.Pid)), 0); err != nil {
 			tb.Fatal(err)
 		}
 	}
