@@ -77,6 +77,20 @@ func (w watched) waitedSince(before watched) (resources cgroup.Counters) {
 	return resources
 }
 
+// keeping returns read with what it reads of CPU pressure kept until the fast tick ends.
+func (w *pressureWatch) keeping(read readGroup) readGroup {
+	if w.read == nil {
+		w.read = map[string]usage.GroupSample{}
+	}
+	return func(group string, counters cgroup.Counters) (usage.GroupSample, error) {
+		s, err := read(group, counters)
+		if err == nil && counters&cgroup.CPUPressure != 0 {
+			w.read[group] = s
+		}
+		return s, err
+	}
+}
+
 // sample reads counters of a group but for what was read in this fast tick.
 func (w *pressureWatch) sample(group string, counters cgroup.Counters, read readGroup) (usage.GroupSample, error) {
 	already, known := w.read[group]
@@ -115,14 +129,15 @@ func (l *loop) fast(now time.Time) bool {
 		if !known {
 			counters = cgroup.Pressure
 		}
-		s, err := w.sample(group, counters, l.sensor.reader.ReadOnly)
-		if err != nil {
-			return watched{} // vanished: the next tick that reads everything counts it
+		next := before
+		next.harmed = false
+		if counters != 0 {
+			s, err := w.sample(group, counters, l.sensor.reader.ReadOnly)
+			if err != nil {
+				return watched{} // vanished: the next tick that reads everything counts it
+			}
+			next = before.next(s, counters, elapsed)
 		}
-		if counters == 0 {
-			s.Key.ID = before.id
-		}
-		next := before.next(s, counters, elapsed)
 		rose = rose || next.harmed && !before.harmed
 		w.last[group] = next
 		return next

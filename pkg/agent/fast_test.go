@@ -10,13 +10,13 @@ import (
 	"github.com/plimsoll/plimsoll/pkg/usage"
 )
 
-func TestPressureThatRisesMakesTheNextTickComeAtOnce(t *testing.T) {
-	const pod, branch = "kubepods/burstable/podone", "kubepods/plimsoll-batch"
-	tree := newTree(t)
-	pressure := func(group, resource string, some, full int) {
+// fastLooks gives groups the pressure of a calm node, and returns what sets it and what goes a fast tick on.
+func fastLooks(t *testing.T, tree aTree, groups ...string) (pressure func(group, resource string, some, full int), look func(what string, after time.Duration, want bool)) {
+	t.Helper()
+	pressure = func(group, resource string, some, full int) {
 		tree.write(tree.host.FSRoot, group+"/"+resource+".pressure", fmt.Sprintf("some avg10=0 total=%d\nfull avg10=0 total=%d\n", some, full))
 	}
-	for _, group := range []string{pod, branch} {
+	for _, group := range groups {
 		for _, resource := range []string{"cpu", "memory", "io"} {
 			pressure(group, resource, 0, 0)
 		}
@@ -24,13 +24,19 @@ func TestPressureThatRisesMakesTheNextTickComeAtOnce(t *testing.T) {
 	l := newTestLoop(t, tree, v1alpha1.ModeObserve)
 	now := at
 	l.tick(now)
-	f := func(what string, after time.Duration, want bool) {
+	return pressure, func(what string, after time.Duration, want bool) {
 		t.Helper()
 		now = now.Add(after)
 		if got := l.fast(now); got != want {
 			t.Errorf("%s: the next tick comes at once: %v, want %v", what, got, want)
 		}
 	}
+}
+
+func TestPressureThatRisesMakesTheNextTickComeAtOnce(t *testing.T) {
+	const pod, branch = "kubepods/burstable/podone", "kubepods/plimsoll-batch"
+	tree := newTree(t)
+	pressure, f := fastLooks(t, tree, pod, branch)
 	f("the first fast tick has nothing to compare with", fastTick, false)
 	f("nothing happened", fastTick, false)
 	pressure(pod, "cpu", 20_000, 0)
@@ -57,24 +63,7 @@ func TestPodsAreLookedAtWhereTasksOfTheirTierWaited(t *testing.T) {
 	const tier, pod = "kubepods/burstable", "kubepods/burstable/podone"
 	tree := newTree(t)
 	tree.group("/" + tier)
-	pressure := func(group, resource string, some, full int) {
-		tree.write(tree.host.FSRoot, group+"/"+resource+".pressure", fmt.Sprintf("some avg10=0 total=%d\nfull avg10=0 total=%d\n", some, full))
-	}
-	for _, group := range []string{"kubepods", tier, pod} {
-		for _, resource := range []string{"cpu", "memory", "io"} {
-			pressure(group, resource, 0, 0)
-		}
-	}
-	l := newTestLoop(t, tree, v1alpha1.ModeObserve)
-	now := at
-	l.tick(now)
-	f := func(what string, after time.Duration, want bool) {
-		t.Helper()
-		now = now.Add(after)
-		if got := l.fast(now); got != want {
-			t.Errorf("%s: the next tick comes at once: %v, want %v", what, got, want)
-		}
-	}
+	pressure, f := fastLooks(t, tree, "kubepods", tier, pod)
 	f("the first fast tick reads all", fastTick, false)
 	pressure(pod, "cpu", 90_000, 0)
 	f("nobody in the tier waited", fastTick, false)

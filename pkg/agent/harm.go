@@ -144,17 +144,7 @@ func (l *loop) actFast(now time.Time) {
 	if !hasBatch || !wanted || l.failures > 0 {
 		return
 	}
-	if l.pressure.read == nil {
-		l.pressure.read = map[string]usage.GroupSample{}
-	}
-	read := func(group string, counters cgroup.Counters) (usage.GroupSample, error) {
-		s, err := l.sensor.reader.ReadOnly(group, counters)
-		if err == nil && counters&cgroup.CPUPressure != 0 {
-			l.pressure.read[group] = s
-		}
-		return s, err
-	}
-	if s, ok := l.harm.fast(now, &l.last, read, l.lastState); ok {
+	if s, ok := l.harm.fast(now, &l.last, l.pressure.keeping(l.sensor.reader.ReadOnly), l.lastState); ok {
 		l.actor.act(s, l.last.podName, l.wrote)
 	}
 }

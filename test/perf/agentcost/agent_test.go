@@ -51,9 +51,7 @@ func agentCost(b *testing.B, waiting bool) {
 	kubeconfig := controlPlane(b)
 	containers := populate(b, tr, kubeconfig, pods)
 	if waiting {
-		batch := fmt.Sprintf("%s/%064x", tr.BatchBranch(), 1000)
-		tr.make(batch)
-		for _, group := range []string{containers[0], containers[1], batch} { // the first is BestEffort
+		for _, group := range []string{containers[0], containers[1], tr.batchContainer()} { // the first is BestEffort
 			startSelf(b, tr, group, waits)
 		}
 	}

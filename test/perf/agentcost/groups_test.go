@@ -90,6 +90,14 @@ func (tr *nodeTree) pod(i int, uid string) [2]string {
 	return [2]string{pod, container}
 }
 
+// batchContainer makes the group of a container in the batch branch.
+func (tr *nodeTree) batchContainer() string {
+	tr.tb.Helper()
+	group := fmt.Sprintf("%s/%064x", tr.BatchBranch(), 1000)
+	tr.make(group)
+	return group
+}
+
 func (tr *nodeTree) make(group string) {
 	tr.tb.Helper()
 	tr.made = append(tr.made, group)

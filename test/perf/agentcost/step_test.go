@@ -2,7 +2,6 @@ package agentcost
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -143,8 +142,7 @@ func BenchmarkStepToCap(b *testing.B) {
 	tr := newNodeTree(b)
 	kubeconfig := controlPlane(b)
 	service := populate(b, tr, kubeconfig, 2)[1] // the first is BestEffort
-	batch := fmt.Sprintf("%s/%064x", tr.BatchBranch(), 1000)
-	tr.make(batch)
+	batch := tr.batchContainer()
 	dir := b.TempDir()
 	config := filepath.Join(dir, "agent.yaml")
 	if err := os.WriteFile(config, []byte(stepConfig), 0o600); err != nil {
